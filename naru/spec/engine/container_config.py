@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 
 class HealthConfig(Struct, kw_only=True, rename="pascal", omit_defaults=True):
-    """Times in nanoseconds, 0 is the default. `test`: [], ["NONE"], ["CMD", …], ["CMD-SHELL", s]."""
+    """Times in nanoseconds, 0: default. `test`: [], ["NONE"], ["CMD", …], ["CMD-SHELL", s]."""
 
     test: list[str] | None = None
     interval: int = 0
