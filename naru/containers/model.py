@@ -55,6 +55,8 @@ class MountPoint(Struct, kw_only=True, frozen=True):
     no_copy: bool = False
     recursive: bool = True
     anonymous: bool = False
+    driver_opts: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
 
 
 class Container(Struct, kw_only=True, frozen=True):

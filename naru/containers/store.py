@@ -1,0 +1,132 @@
+"""The containers that this engine knows: records in memory, kept in the database.
+
+The record in memory is the truth for answers; `put` returns once the database has it. One lock per
+container orders the operations that change it. A change is told to the listeners (the API keeps
+ready-made fragments of its list answer).
+"""
+
+import asyncio
+import logging
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from naru.base.errors import Conflict, InvalidParameter, NotFound
+from naru.containers.model import Container
+from naru.storage.metadata import Database
+
+log = logging.getLogger("naru.containers")
+
+KIND = "container"
+Listener = Callable[[str, Container | None], None]
+
+
+class ContainerStore:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._by_id: dict[str, Container] = {}
+        self._by_name: dict[str, str] = {}
+        self._sorted_ids: list[str] = []
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._listeners: list[Listener] = []
+        self.damaged: dict[str, str] = {}
+
+    def load(self) -> None:
+        """Read every record; one that cannot be decoded is set aside in `damaged` and named."""
+        decoder = msgspec.json.Decoder(Container)
+        for identifier, body in self._db.all(KIND):
+            try:
+                self._remember(decoder.decode(body))
+            except msgspec.MsgspecError as error:
+                self.damaged[identifier] = str(error)
+                log.error("container record %s is damaged and set aside: %s", identifier, error)
+
+    def listen(self, listener: Listener) -> None:
+        """`listener(id, record or None when gone)` is called at every change, on the loop."""
+        self._listeners.append(listener)
+
+    def lock(self, identifier: str) -> asyncio.Lock:
+        return self._locks.setdefault(identifier, asyncio.Lock())
+
+    def find(self, ref: str) -> Container:
+        """By id, name (a leading `/` is dropped) or unique prefix of an id.
+
+        Raises: NotFound (`No such container: x`), InvalidParameter when a prefix is ambiguous.
+        """
+        if (found := self._by_id.get(ref)) is not None:
+            return found
+        if (identifier := self._by_name.get(ref.removeprefix("/"))) is not None:
+            return self._by_id[identifier]
+        if ref:
+            start = bisect_left(self._sorted_ids, ref)
+            matches = [
+                item for item in self._sorted_ids[start : start + 2] if item.startswith(ref)
+            ]
+            if len(matches) > 1:
+                raise InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
+            if matches:
+                return self._by_id[matches[0]]
+        raise NotFound(f"No such container: {ref}")
+
+    def get(self, identifier: str) -> Container | None:
+        return self._by_id.get(identifier)
+
+    def all(self) -> list[Container]:
+        """Newest first, as lists show them."""
+        return sorted(self._by_id.values(), key=lambda item: item.created_ns, reverse=True)
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(list(self._by_id.values()))
+
+    def reserve_name(self, name: str, identifier: str) -> None:
+        """Take `name`, at once and before anything is awaited. Raises: Conflict."""
+        holder = self._by_name.get(name)
+        if holder is not None and holder != identifier:
+            raise Conflict(
+                f'Conflict. The container name "/{name}" is already in use by container '
+                f'"{holder}". You have to remove (or rename) that container to be able to reuse '
+                "that name."
+            )
+        self._by_name[name] = identifier
+
+    def name_is_taken(self, name: str) -> bool:
+        return name in self._by_name
+
+    def release_name(self, name: str, identifier: str) -> None:
+        if self._by_name.get(name) == identifier:
+            del self._by_name[name]
+
+    async def put(self, container: Container, *, durable: bool = False) -> None:
+        """Store a record. `durable`: it survives a power cut once this returns.
+
+        Without it the record survives the death of this process, which is what states that the
+        kernel forgets at power loss anyway (pids, running) need.
+        """
+        body = msgspec.json.encode(container)
+        self._remember(container)
+        await self._db.put(KIND, container.id, body, durable=durable)
+
+    async def forget(self, identifier: str) -> None:
+        """Delete the record durably, then forget it."""
+        await self._db.delete(KIND, identifier)
+        container = self._by_id.pop(identifier, None)
+        self._locks.pop(identifier, None)
+        if container is None:
+            return
+        self.release_name(container.name, identifier)
+        index = bisect_left(self._sorted_ids, identifier)
+        if index < len(self._sorted_ids) and self._sorted_ids[index] == identifier:
+            del self._sorted_ids[index]
+        self._tell(identifier, None)
+
+    def _remember(self, container: Container) -> None:
+        if container.id not in self._by_id:
+            insort(self._sorted_ids, container.id)
+        self._by_id[container.id] = container
+        self._by_name[container.name] = container.id
+        self._tell(container.id, container)
+
+    def _tell(self, identifier: str, container: Container | None) -> None:
+        for listener in self._listeners:
+            listener(identifier, container)
