@@ -60,9 +60,7 @@ class ContainerStore:
             return self._by_id[identifier]
         if ref:
             start = bisect_left(self._sorted_ids, ref)
-            matches = [
-                item for item in self._sorted_ids[start : start + 2] if item.startswith(ref)
-            ]
+            matches = [item for item in self._sorted_ids[start : start + 2] if item.startswith(ref)]
             if len(matches) > 1:
                 raise InvalidParameter(f"multiple IDs found with provided prefix: {ref}")
             if matches:
@@ -119,6 +117,12 @@ class ContainerStore:
         if index < len(self._sorted_ids) and self._sorted_ids[index] == identifier:
             del self._sorted_ids[index]
         self._tell(identifier, None)
+
+    def touch(self, identifier: str) -> None:
+        """Something that is shown with the record changed (its health): tell the listeners."""
+        container = self._by_id.get(identifier)
+        if container is not None:
+            self._tell(identifier, container)
 
     def _remember(self, container: Container) -> None:
         if container.id not in self._by_id:

@@ -1,0 +1,214 @@
+"""POST /containers/create: from a request to a durable record with a snapshot and volumes.
+
+Nothing is visible before the record is committed; what was made before that is undone when a step
+fails, and collected at the next start when narud was killed.
+"""
+
+import logging
+import os
+import random
+from dataclasses import dataclass
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from naru.base.clock import now_ns
+from naru.base.errors import InvalidParameter, NotFound
+from naru.base.failpoints import declare
+from naru.base.ids import NAME_RULE, is_name, new_id, short
+from naru.base.undo import Undo
+from naru.containers import labels
+from naru.containers.deps import Deps
+from naru.containers.merge import command_of, default_host_config, merge_config
+from naru.containers.model import Container, MountPoint
+from naru.containers.mounts import resolve_mounts
+from naru.containers.names import random_name
+from naru.images.model import Image
+from naru.kernel.files import remove_tree
+from naru.kernel.threads import offload
+from naru.runtime import validate
+from naru.spec.engine.container_config import (
+    ContainerConfig,
+    CreateRequest,
+    EndpointSettings,
+    HostConfig,
+    NetworkingConfig,
+)
+
+log = logging.getLogger("naru.containers")
+
+AFTER_VOLUMES = declare("create.after-volumes")
+AFTER_SNAPSHOT = declare("create.after-snapshot")
+AFTER_COPY_UP = declare("create.after-copy-up")
+AFTER_RECORD = declare("create.after-record")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    id: str
+    warnings: list[str]
+
+
+class Creator:
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._rng = random.SystemRandom()
+
+    async def create(
+        self, name: str | None, request: CreateRequest, platform: str | None = None
+    ) -> Created:
+        """Raises: InvalidParameter, Unsupported, NotFound (image), Conflict (name)."""
+        if not request.image:
+            raise InvalidParameter("no image was named: the request needs a field Image")
+        image = self._deps.images.resolve(request.image)
+        check_platform(image, platform, request.image)
+        container, warnings = self._record(new_id(), image, request)
+        store = self._deps.store
+        if name:
+            name = name.removeprefix("/")
+            if not is_name(name):
+                raise InvalidParameter(
+                    f"Invalid container name ({name}), only {NAME_RULE} are allowed"
+                )
+        else:
+            name = random_name(store.name_is_taken, self._rng)
+        store.reserve_name(name, container.id)
+        async with Undo(f"create {name}") as undo:
+            undo.push("name", lambda: store.release_name(name, container.id))
+            container = replace(container, name=name)
+            await self._make(container, image, undo)
+        self._deps.emit("container", "create", container.id, labels.of_event(container))
+        return Created(container.id, warnings)
+
+    def _record(
+        self, identifier: str, image: Image, request: CreateRequest
+    ) -> tuple[Container, list[str]]:
+        deps = self._deps
+        settings = deps.settings
+        given = request.host_config or HostConfig()
+        networking = request.networking_config or NetworkingConfig()
+        host_config = default_host_config(
+            given,
+            runtime=settings.default_runtime,
+            cgroupns=settings.default_cgroupns,
+            log=settings.default_log,
+        )
+        config = merge_config(_config_of(request), image.run_config)
+        config = replace(config, hostname=self._hostname(identifier, config, host_config))
+        warnings = validate.validate(config, host_config, networking, deps.facts)
+        host_config = validate.with_paths(host_config)
+        endpoints = {
+            network: settings_ or EndpointSettings()
+            for network, settings_ in (networking.endpoints_config or {}).items()
+        }
+        deps.network.validate(
+            host_config.network_mode, endpoints, host_config.port_bindings, config.exposed_ports
+        )
+        path, args = command_of(config)
+        container = Container(
+            id=identifier,
+            name="",
+            created_ns=now_ns(),
+            image_id=image.id,
+            config=config,
+            host_config=host_config,
+            path=path,
+            args=args,
+            mounts=resolve_mounts(host_config, config.volumes, deps.store.find),
+            networks=endpoints or {host_config.network_mode: EndpointSettings()},
+        )
+        return container, warnings
+
+    def _hostname(self, identifier: str, config: ContainerConfig, host: HostConfig) -> str:
+        if config.hostname:
+            return config.hostname
+        mode = host.network_mode
+        if mode == "host" or host.uts_mode == "host":
+            return self._deps.facts.hostname
+        return short(identifier)
+
+    async def _make(self, container: Container, image: Image, undo: Undo) -> None:
+        deps = self._deps
+        directory = deps.settings.container_dir(container.id)
+        undo.push("directory", lambda: offload(remove_tree, directory))
+        await offload(os.makedirs, directory, 0o710)
+        made = await self._volumes(container, undo)
+        AFTER_VOLUMES()
+        undo.push("snapshot", lambda: deps.snapshots.remove(container.id))
+        await deps.snapshots.create(container.id, image.top_chain)
+        AFTER_SNAPSHOT()
+        if any(mount.type == "volume" and not mount.no_copy for mount in made):
+            await self._copy_up(container, made)
+        AFTER_COPY_UP()
+        undo.push("record", lambda: deps.store.forget(container.id))
+        await deps.store.put(container, durable=True)
+        AFTER_RECORD()
+
+    async def _volumes(self, container: Container, undo: Undo) -> list[MountPoint]:
+        """Create the volumes that do not exist; check the sources that `--mount` names."""
+        volumes = []
+        for mount in container.mounts:
+            if mount.type == "bind" and "create" not in mount.options:
+                if not os.path.lexists(mount.source):
+                    raise InvalidParameter(
+                        'invalid mount config for type "bind": bind source path does not exist: '
+                        f"{mount.source}"
+                    )
+            elif mount.type == "volume":
+                await self._volume(mount, undo)
+                volumes.append(mount)
+        return volumes
+
+    async def _volume(self, mount: MountPoint, undo: Undo) -> None:
+        volumes = self._deps.volumes
+        try:
+            volumes.get(mount.name)
+        except NotFound:
+            name = mount.name
+            labelled = dict(mount.labels or {})
+            if mount.anonymous:
+                labelled["com.docker.volume.anonymous"] = ""
+            undo.push(f"volume {name}", lambda: volumes.remove(name, force=True))
+            await volumes.create(name, mount.driver or "local", mount.driver_opts or {}, labelled)
+
+    async def _copy_up(self, container: Container, mounts: list[MountPoint]) -> None:
+        """First use of an empty volume: it gets what the image holds at its destination."""
+        deps = self._deps
+        target = deps.settings.rootfs(container.id)
+        await offload(os.makedirs, target, 0o700, exist_ok=True)
+        try:
+            await offload(deps.snapshots.mount, container.id, target)
+            for mount in mounts:
+                if mount.type == "volume" and not mount.no_copy and not mount.subpath:
+                    await deps.volumes.copy_up(mount.name, target, mount.destination)
+        finally:
+            await offload(deps.snapshots.unmount, target)
+            await offload(remove_tree, target)
+
+
+def _config_of(request: CreateRequest) -> ContainerConfig:
+    names = ContainerConfig.__struct_fields__
+    config = ContainerConfig(**{name: getattr(request, name) for name in names})
+    if config.exposed_ports is not UNSET and config.exposed_ports:
+        ports = {_with_protocol(port): value for port, value in config.exposed_ports.items()}
+        config = replace(config, exposed_ports=ports)
+    return config
+
+
+def _with_protocol(port: str) -> str:
+    return port if "/" in port else f"{port}/tcp"
+
+
+def check_platform(image: Image, platform: str | None, shown: str) -> None:
+    """Raises: NotFound when the image is not of the platform that was asked for."""
+    if not platform:
+        return
+    wanted = platform.split("/")
+    have = [image.config.os, image.config.architecture, image.config.variant]
+    for index, part in enumerate(wanted):
+        if part and index < len(have) and have[index] and part.lower() != have[index].lower():
+            found = "/".join(filter(None, have))
+            raise NotFound(
+                f"image with reference {shown} was found but does not provide the specified "
+                f"platform ({platform}): it is {found}"
+            )

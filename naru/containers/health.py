@@ -1,0 +1,154 @@
+"""Health checks: a probe run inside the container at intervals, and the status it leads to.
+
+    starting ──success──▶ healthy ──`retries` failures in a row──▶ unhealthy ──success──▶ healthy
+
+Within the start period failures do not count. Spec: Engine API `HealthConfig` and `Health`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from msgspec import UNSET
+
+from naru.base.clock import NS, now_ns
+from naru.containers.model import Container
+from naru.spec.engine.container_config import HealthConfig
+
+log = logging.getLogger("naru.containers")
+
+HealthStatus = Literal["starting", "healthy", "unhealthy"]
+RESULTS_KEPT = 5
+OUTPUT_LIMIT_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One probe. `exit_code`: 0 healthy, 1 unhealthy, -1 it did not end in time or not at all."""
+
+    started_ns: int
+    ended_ns: int
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: HealthStatus = "starting"
+    failing_streak: int = 0
+    results: tuple[ProbeResult, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A health check with its defaults filled in; times in seconds."""
+
+    test: tuple[str, ...]
+    interval_s: float
+    timeout_s: float
+    retries: int
+    start_period_s: float
+    start_interval_s: float
+
+
+def plan_of(config: HealthConfig | None) -> Plan | None:
+    """None when there is no check: not configured, or switched off with NONE."""
+    if config is None or not config.test or config.test[0] == "NONE":
+        return None
+
+    def seconds(value_ns: int, default: float) -> float:
+        return value_ns / NS if value_ns else default
+
+    return Plan(
+        test=tuple(config.test),
+        interval_s=seconds(config.interval, 30.0),
+        timeout_s=seconds(config.timeout, 30.0),
+        retries=config.retries or 3,
+        start_period_s=seconds(config.start_period, 0.0),
+        start_interval_s=seconds(config.start_interval, 5.0),
+    )
+
+
+def after_probe(health: Health, result: ProbeResult, retries: int, *, starting: bool) -> Health:
+    """The health after one more result. `starting`: the start period is not over. Pure."""
+    results = (*health.results, result)[-RESULTS_KEPT:]
+    if result.exit_code == 0:
+        return Health("healthy", 0, results)
+    if starting and health.status == "starting":
+        return replace(health, results=results)
+    streak = health.failing_streak + 1
+    status: HealthStatus = "unhealthy" if streak >= retries else health.status
+    return Health(status, streak, results)
+
+
+Probe = Callable[[Container, list[str], float], Awaitable[tuple[int, str]]]
+Changed = Callable[[Container, Health, HealthStatus], None]
+
+
+class HealthMonitor:
+    """The probing loop of every running container that has a health check."""
+
+    def __init__(self, probe: Probe, changed: Changed) -> None:
+        self._probe, self._changed = probe, changed
+        self._health: dict[str, Health] = {}
+
+    def of(self, container_id: str) -> Health | None:
+        return self._health.get(container_id)
+
+    async def watch(self, container: Container) -> None:
+        """Probe until cancelled; run as a task for as long as the container runs."""
+        config = container.config.healthcheck
+        plan = plan_of(None if config is UNSET else config)
+        if plan is None:
+            self._health.pop(container.id, None)
+            return
+        loop = asyncio.get_running_loop()
+        words = command_of_probe(plan, container)
+        begun = loop.time() - max(0.0, (now_ns() - container.state.started_ns) / NS)
+        self._health[container.id] = Health()
+        self._changed(container, self._health[container.id], "starting")
+        while True:
+            health = self._health[container.id]
+            in_start = loop.time() - begun < plan.start_period_s
+            eager = in_start and health.status == "starting"
+            await asyncio.sleep(plan.start_interval_s if eager else plan.interval_s)
+            started = now_ns()
+            code, output = await self._run(container, words, plan.timeout_s)
+            in_start = loop.time() - begun < plan.start_period_s
+            result = ProbeResult(started, now_ns(), code, output)
+            before = health.status
+            health = after_probe(health, result, plan.retries, starting=in_start)
+            self._health[container.id] = health
+            self._changed(container, health, before)
+
+    async def _run(
+        self, container: Container, words: list[str], timeout_s: float
+    ) -> tuple[int, str]:
+        try:
+            return await self._probe(container, words, timeout_s)
+        except TimeoutError:
+            return -1, f"Health check exceeded timeout ({_go_seconds(timeout_s)})"
+        except Exception as error:
+            log.warning("health check of %s could not run: %s", container.id[:12], error)
+            return -1, str(error)
+
+    def forget(self, container_id: str) -> None:
+        """The container is gone."""
+        self._health.pop(container_id, None)
+
+
+def command_of_probe(plan: Plan, container: Container) -> list[str]:
+    """The words to execute: `CMD-SHELL` goes through the image's shell."""
+    if plan.test[0] == "CMD-SHELL":
+        shell = container.config.shell
+        words = ["/bin/sh", "-c"] if shell is UNSET or not shell else list(shell)
+        return [*words, *plan.test[1:]]
+    if plan.test[0] == "CMD":
+        return list(plan.test[1:])
+    return list(plan.test)
+
+
+def _go_seconds(seconds: float) -> str:
+    return f"{seconds:g}s"

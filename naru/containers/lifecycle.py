@@ -1,0 +1,376 @@
+"""Start, stop, kill, restart, pause: what people and policies do to a container, in order.
+
+One lock per container orders the changes of its record. Nothing that waits for a workload (stop's
+grace period, a restart's back-off) holds it, so `kill` always gets through. Every running container
+has one watching task, which ends the run when the workload has ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal as signals
+from collections.abc import Callable
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from naru.base.clock import NS, now_ns
+from naru.base.errors import Conflict, NaruError, NotModified, StartFailed
+from naru.base.failpoints import declare
+from naru.containers import labels, restart, state
+from naru.containers.deps import Deps
+from naru.containers.health import Health, HealthMonitor, HealthStatus
+from naru.containers.model import Container, State
+from naru.containers.signals import parse_signal
+from naru.containers.start import Recipe
+from naru.containers.waits import Waits
+from naru.kernel.process import ProcessId
+from naru.runtime.exits import Exit
+
+log = logging.getLogger("naru.containers")
+
+EXIT_SEEN = declare("exit.seen")
+EXIT_CLEARED = declare("exit.cleared")
+EXIT_RECORDED = declare("exit.recorded")
+
+_ALIVE = frozenset({"running", "paused"})
+_KILL_WAIT_S = 10.0
+
+
+class Lifecycle:
+    """`auto_remove` is called (as a task) for a container whose `--rm` is due."""
+
+    def __init__(self, deps: Deps, recipe: Recipe, waits: Waits) -> None:
+        self._deps, self._recipe, self._waits = deps, recipe, waits
+        self.health: HealthMonitor | None = None
+        self.auto_remove: Callable[[str], None] = lambda _identifier: None
+        self._restarts: dict[str, asyncio.Task[None]] = {}
+        self._last_wait_s: dict[str, float] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self._ooms: dict[str, asyncio.Task[None]] = {}
+
+    # --- start -----------------------------------------------------------------------------------
+
+    async def start(self, ref: str) -> None:
+        """Raises: NotFound, NotModified when it runs, Conflict, StartFailed."""
+        container = self._deps.store.find(ref)
+        self._cancel_restart(container.id)
+        self._last_wait_s.pop(container.id, None)
+        async with self._deps.store.lock(container.id):
+            container = self._deps.store.find(container.id)
+            if container.state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if container.state.status == "running":
+                raise NotModified(f"container {container.name} is already running")
+            if not state.allowed(container.state.status, "start"):
+                raise Conflict(
+                    "container is marked for removal and cannot be started"
+                    if container.state.status in ("removing", "dead")
+                    else f"container {container.name} is {container.state.status}"
+                )
+            await self._start_locked(replace(container, restart_count=0, stopped_by_user=False))
+
+    async def _start_locked(self, container: Container) -> None:
+        try:
+            running = await self._recipe.launch(container)
+        except StartFailed as error:
+            await self._start_failed(container, error.exit_code, error.message)
+            raise
+        except NaruError as error:
+            await self._start_failed(container, 128, error.message)
+            raise
+        await self._deps.store.put(running)
+        self._deps.emit("container", "start", running.id, labels.of_event(running))
+        self.watch(running)
+
+    async def _start_failed(self, container: Container, code: int, message: str) -> None:
+        observed = replace(
+            container.state, exit_code=code, error=message, pid=0, pid_start=0, finished_ns=0
+        )
+        failed = state.apply(container, "start-failed", observed)
+        await self._deps.store.put(failed)
+        self._deps.emit("container", "die", failed.id, labels.of_event(failed, exitCode=str(code)))
+        self._waits.exited(failed)
+        if failed.host_config.auto_remove:
+            self.auto_remove(failed.id)
+
+    # --- the end of a run ------------------------------------------------------------------------
+
+    def watch(self, container: Container) -> None:
+        """Begin to watch a running container's end (after start, and at adoption)."""
+        self._ended[container.id] = asyncio.Event()
+        self._deps.tasks.spawn(f"watch {container.id[:12]}", self._watch(container))
+
+    async def _watch(self, container: Container) -> None:
+        identifier = container.id
+        observed = container.state
+        async with contextlib.AsyncExitStack() as beside:
+            if self.health is not None and container.config.healthcheck is not UNSET:
+                probing = self._deps.tasks.spawn(
+                    f"health {identifier[:12]}", self.health.watch(container)
+                )
+                beside.callback(probing.cancel)
+            ended = await self._deps.runtime.wait_exit(
+                identifier,
+                ProcessId(observed.monitor_pid, observed.monitor_start),
+                ProcessId(observed.pid, observed.pid_start),
+            )
+        EXIT_SEEN()
+        async with self._deps.store.lock(identifier):
+            await self._end_run(identifier, ended)
+
+    async def _end_run(self, identifier: str, ended: Exit) -> None:
+        """Clear the run, record its end, decide on a restart. The lock is held."""
+        store = self._deps.store
+        await self._recipe.clear(identifier)
+        EXIT_CLEARED()
+        container = store.get(identifier)
+        if container is None or container.state.status not in _ALIVE:
+            return
+        if ended.oom:
+            self._deps.emit("container", "oom", identifier, labels.of_event(container))
+        ran_s = max(0.0, (ended.finished_ns - container.state.started_ns) / NS)
+        verdict = restart.after_exit(
+            container.host_config.restart_policy,
+            exit_code=ended.code,
+            ran_s=ran_s,
+            restart_count=container.restart_count,
+            last_wait_s=self._last_wait_s.get(identifier, 0.0),
+            stopped_by_user=container.stopped_by_user,
+        )
+        observed = State(
+            exit_code=ended.code,
+            exit_known=ended.known,
+            error="" if ended.known else "the monitor was killed: the exit status is unknown",
+            oom_killed=ended.oom,
+            started_ns=container.state.started_ns,
+            finished_ns=ended.finished_ns,
+        )
+        event = "exit-restart" if verdict.restart else "exit"
+        container = replace(state.apply(container, event, observed), ports={}, sandbox_path="")
+        await store.put(container)
+        EXIT_RECORDED()
+        self._deps.emit(
+            "container",
+            "die",
+            identifier,
+            labels.of_event(container, exitCode=str(ended.code), execDuration=str(int(ran_s))),
+        )
+        self._waits.exited(container)
+        self._ended.pop(identifier, asyncio.Event()).set()
+        if verdict.restart:
+            self._restart_later(container, verdict.wait_s)
+        elif container.host_config.auto_remove:
+            self.auto_remove(identifier)
+
+    def _restart_later(self, container: Container, wait_s: float) -> None:
+        self._last_wait_s[container.id] = wait_s
+        self._restarts[container.id] = self._deps.tasks.spawn(
+            f"restart {container.id[:12]}", self._restart(container.id, wait_s)
+        )
+
+    async def _restart(self, identifier: str, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        async with self._deps.store.lock(identifier):
+            self._restarts.pop(identifier, None)
+            container = self._deps.store.get(identifier)
+            if container is None or container.state.status != "restarting":
+                return
+            again = replace(container, restart_count=container.restart_count + 1)
+            try:
+                await self._start_locked(again)
+            except NaruError as error:
+                log.warning("restart of %s failed: %s", container.name, error)
+
+    def _cancel_restart(self, identifier: str) -> bool:
+        task = self._restarts.pop(identifier, None)
+        if task is None or task.done():
+            return False
+        task.cancel()
+        return True
+
+    async def restart_at_engine_start(self, identifier: str) -> None:
+        """Start a container whose policy wants it up; a failure is recorded, not raised."""
+        async with self._deps.store.lock(identifier):
+            container = self._deps.store.get(identifier)
+            if container is None or not state.allowed(container.state.status, "start"):
+                return
+            try:
+                await self._start_locked(container)
+            except NaruError as error:
+                log.warning("start of %s by its restart policy failed: %s", container.name, error)
+
+    # --- stop, kill, restart ---------------------------------------------------------------------
+
+    async def stop(
+        self, ref: str, timeout_s: float | None = None, signal: str | None = None
+    ) -> None:
+        """Ask, wait, insist. `timeout_s` below 0 waits for ever. Raises: NotFound, NotModified."""
+        number = parse_signal(signal) if signal else None
+        container = self._deps.store.find(ref)
+        if container.state.status == "restarting":
+            await self._give_up(container.id)
+        elif container.state.status not in _ALIVE:
+            raise NotModified(f"container {container.name} is not running")
+        else:
+            await self._stop_running(container, timeout_s, number)
+        stopped = self._deps.store.get(container.id) or container
+        self._deps.emit("container", "stop", container.id, labels.of_event(stopped))
+
+    async def _give_up(self, identifier: str) -> None:
+        self._cancel_restart(identifier)
+        async with self._deps.store.lock(identifier):
+            container = self._deps.store.find(identifier)
+            if container.state.status == "restarting":
+                given_up = state.apply(container, "give-up")
+                given_up = replace(given_up, stopped_by_user=True)
+                await self._deps.store.put(given_up, durable=True)
+                self._waits.exited(given_up)
+                return
+        if container.state.status in _ALIVE:
+            await self._stop_running(container, None, None)
+
+    async def _stop_running(
+        self, container: Container, timeout_s: float | None, number: int | None
+    ) -> None:
+        config = container.config
+        if number is None:
+            number = parse_signal(config.stop_signal or "SIGTERM")
+        if timeout_s is None:
+            configured = config.stop_timeout
+            timeout_s = (
+                self._deps.settings.stop_timeout_s
+                if configured is UNSET or configured is None
+                else configured
+            )
+        await self._mark_stopped_by_user(container.id)
+        ended = self._ended.get(container.id)
+        await self._signal(container.id, number)
+        if ended is None or await _within(ended, None if timeout_s < 0 else timeout_s):
+            return
+        await self._signal(container.id, signals.SIGKILL)
+        if not await _within(ended, _KILL_WAIT_S):
+            await self._deps.runtime.kill_all(container.id)
+            await ended.wait()
+
+    async def _mark_stopped_by_user(self, identifier: str) -> None:
+        """Durable: a policy must not start it again, not even after a reboot."""
+        async with self._deps.store.lock(identifier):
+            container = self._deps.store.get(identifier)
+            if container is not None and not container.stopped_by_user:
+                policy = container.host_config.restart_policy.name
+                await self._deps.store.put(
+                    replace(container, stopped_by_user=True), durable=policy not in ("", "no")
+                )
+
+    async def _signal(self, identifier: str, number: int) -> None:
+        container = self._deps.store.get(identifier)
+        if container is None or container.state.status not in _ALIVE:
+            return
+        process = ProcessId(container.state.pid, container.state.pid_start)
+        self._deps.runtime.kill(process, number)
+        self._deps.emit(
+            "container", "kill", identifier, labels.of_event(container, signal=str(number))
+        )
+        if container.state.status == "paused":
+            await self._deps.runtime.resume(identifier)
+
+    async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
+        """Send a signal; for SIGKILL, return once the workload has ended. Raises: Conflict."""
+        number = parse_signal(signal)
+        container = self._deps.store.find(ref)
+        if container.state.status == "restarting" and number == signals.SIGKILL:
+            await self._give_up(container.id)
+            return
+        if container.state.status not in _ALIVE:
+            raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
+        stop_signal = parse_signal(container.config.stop_signal or "SIGTERM")
+        ended = self._ended.get(container.id)
+        if number in (signals.SIGKILL, stop_signal):
+            await self._mark_stopped_by_user(container.id)
+        await self._signal(container.id, number)
+        if number == signals.SIGKILL and ended is not None:
+            await _within(ended, _KILL_WAIT_S)
+
+    async def end(self, container: Container) -> None:
+        """Kill whatever runs of it and wait: for removal with force."""
+        if container.state.status == "restarting":
+            await self._give_up(container.id)
+        elif container.state.status in _ALIVE:
+            await self.kill(container.id)
+
+    async def restart(
+        self, ref: str, timeout_s: float | None = None, signal: str | None = None
+    ) -> None:
+        container = self._deps.store.find(ref)
+        with contextlib.suppress(NotModified):
+            await self.stop(container.id, timeout_s, signal)
+        with contextlib.suppress(NotModified):
+            await self.start(container.id)
+        now = self._deps.store.find(container.id)
+        self._deps.emit("container", "restart", now.id, labels.of_event(now))
+
+    # --- pause -----------------------------------------------------------------------------------
+
+    async def pause(self, ref: str) -> None:
+        container = self._deps.store.find(ref)
+        async with self._deps.store.lock(container.id):
+            container = self._deps.store.find(container.id)
+            if container.state.status == "paused":
+                raise Conflict(f"container {ref} is already paused")
+            if container.state.status == "restarting":
+                raise Conflict(f"container {container.id} is restarting, wait until it is running")
+            if container.state.status != "running":
+                raise Conflict(f"container {container.id} is not running")
+            await self._deps.runtime.pause(container.id)
+            paused = state.apply(container, "pause")
+            await self._deps.store.put(paused)
+        self._deps.emit("container", "pause", paused.id, labels.of_event(paused))
+
+    async def unpause(self, ref: str) -> None:
+        container = self._deps.store.find(ref)
+        async with self._deps.store.lock(container.id):
+            container = self._deps.store.find(container.id)
+            if container.state.status != "paused":
+                raise Conflict(f"Container {container.id} is not paused")
+            await self._deps.runtime.resume(container.id)
+            running = state.apply(container, "unpause")
+            await self._deps.store.put(running)
+        self._deps.emit("container", "unpause", running.id, labels.of_event(running))
+
+    # --- health ----------------------------------------------------------------------------------
+
+    def health_changed(self, container: Container, health: Health, before: HealthStatus) -> None:
+        """A probe ended: tell the listeners, and the world when the status changed."""
+        now = self._deps.store.get(container.id)
+        if now is None:
+            return
+        self._deps.store.touch(container.id)
+        if health.status != before:
+            self._deps.emit(
+                "container",
+                f"health_status: {health.status}",
+                container.id,
+                labels.of_event(now),
+            )
+
+
+async def _within(event: asyncio.Event, seconds: float | None) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def started_state(previous: State, process: ProcessId, monitor: ProcessId) -> State:
+    """What is observed of a run that just began."""
+    return State(
+        pid=process.pid,
+        pid_start=process.start,
+        monitor_pid=monitor.pid,
+        monitor_start=monitor.start,
+        started_ns=now_ns(),
+        finished_ns=previous.finished_ns,
+    )
