@@ -1,0 +1,126 @@
+"""/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure: text in, text out."""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from naru.base.errors import InvalidParameter
+
+HOST_GATEWAY = "host-gateway"
+FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")
+
+_HOSTS_HEAD = "127.0.0.1\tlocalhost\n"
+_HOSTS_HEAD_V6 = (
+    "::1\tlocalhost ip6-localhost ip6-loopback\n"
+    "fe00::\tip6-localnet\n"
+    "ff00::\tip6-mcastprefix\n"
+    "ff02::1\tip6-allnodes\n"
+    "ff02::2\tip6-allrouters\n"
+)
+
+
+def extra_hosts(
+    entries: Iterable[str] | None, gateways: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """(address, name) of each `--add-host name:address`; `host-gateway` gives one per gateway.
+
+    Raises: InvalidParameter with Docker's text.
+    """
+    result: list[tuple[str, str]] = []
+    for entry in entries or ():
+        name, separator, address = entry.partition(":")
+        if not separator or not name:
+            raise InvalidParameter(f'bad format for add-host: "{entry}"')
+        if address == HOST_GATEWAY:
+            if not gateways:
+                raise InvalidParameter("unable to derive the IP value for host-gateway")
+            result.extend((gateway, name) for gateway in gateways)
+            continue
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise InvalidParameter(f'invalid IP address in add-host: "{address}"') from error
+        result.append((address, name))
+    return result
+
+
+def hosts(
+    hostname: str,
+    domainname: str,
+    addresses: Iterable[str],
+    extra: Iterable[tuple[str, str]] = (),
+    *,
+    ipv6: bool = True,
+    names: Sequence[str] = (),
+) -> str:
+    """A container's own /etc/hosts. `names`: more names of the container (links, aliases)."""
+    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    lines = [_HOSTS_HEAD, _HOSTS_HEAD_V6 if ipv6 else ""]
+    lines += [f"{address}\t{name}\n" for address, name in extra]
+    lines += [f"{address}\t{' '.join((own, *names))}\n" for address in addresses]
+    return "".join(lines)
+
+
+def hosts_of_host(text: str, extra: Iterable[tuple[str, str]] = ()) -> str:
+    """The host's /etc/hosts with `--add-host` entries after it, for `--network host`."""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text + "".join(f"{address}\t{name}\n" for address, name in extra)
+
+
+def hostname_file(hostname: str) -> str:
+    return hostname + "\n"
+
+
+def resolv_conf(
+    host_text: str,
+    *,
+    nameservers: Sequence[str] = (),
+    search: Sequence[str] = (),
+    options: Sequence[str] = (),
+    keep_loopback: bool = False,
+    ipv6: bool = True,
+) -> str:
+    """A container's /etc/resolv.conf out of the host's and the overrides."""
+    servers, searches, opts, other = _parse(host_text)
+    if nameservers:
+        servers = list(nameservers)
+    elif not keep_loopback:
+        servers = [s for s in servers if not _local(s) and (ipv6 or ":" not in s)]
+        servers = servers or list(FALLBACK_NAMESERVERS)
+    if search:
+        searches = [s for s in search if s != "."]
+    if options:
+        opts = list(options)
+    lines = [f"nameserver {server}" for server in servers]
+    if searches:
+        lines.append("search " + " ".join(searches))
+    if opts:
+        lines.append("options " + " ".join(opts))
+    return "\n".join((*lines, *other)) + "\n"
+
+
+def _local(server: str) -> bool:
+    try:
+        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return True
+
+
+def _parse(text: str) -> tuple[list[str], list[str], list[str], list[str]]:
+    servers: list[str] = []
+    searches: list[str] = []
+    options: list[str] = []
+    other: list[str] = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].split(";", 1)[0].split()
+        if not words:
+            continue
+        if words[0] == "nameserver" and len(words) > 1:
+            servers.append(words[1])
+        elif words[0] in ("search", "domain"):
+            searches = words[1:]
+        elif words[0] == "options":
+            options += words[1:]
+        else:
+            other.append(" ".join(words))
+    return servers, searches, options, other

@@ -1,0 +1,65 @@
+"""`--security-opt`, read strictly: an option that is not known is an error, never ignored. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from naru.base.errors import InvalidParameter
+
+UNCONFINED = "unconfined"
+BUILTIN = "builtin"
+_BOOLEANS = {
+    "1": True, "t": True, "T": True, "true": True, "TRUE": True, "True": True,
+    "0": False, "f": False, "F": False, "false": False, "FALSE": False, "False": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityOptions:
+    """`seccomp`: "" or "builtin" (the default profile), "unconfined", or the text of a profile."""
+
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    label_disabled: bool = False
+    labels: tuple[str, ...] = ()
+    writable_cgroups: bool = False
+
+    @property
+    def unconfined(self) -> bool:
+        return self.seccomp == UNCONFINED
+
+    @property
+    def custom_profile(self) -> str:
+        return "" if self.seccomp in ("", BUILTIN, UNCONFINED) else self.seccomp
+
+
+def parse(options: Iterable[str] | None) -> SecurityOptions:
+    """Reads `HostConfig.SecurityOpt`. Raises: InvalidParameter with Docker's text."""
+    no_new_privileges = False
+    seccomp = apparmor = ""
+    labels: list[str] = []
+    for option in options or ():
+        if option == "no-new-privileges":
+            no_new_privileges = True
+            continue
+        if option == "disable":
+            labels.append(option)
+            continue
+        name, equals, value = option.partition("=")
+        if not equals:
+            name, colon, value = option.partition(":")
+            if not colon:
+                raise InvalidParameter(f'invalid --security-opt 1: "{option}"')
+        if name == "label":
+            labels.append(value)
+        elif name == "apparmor":
+            apparmor = value
+        elif name == "seccomp":
+            seccomp = value
+        elif name == "no-new-privileges":
+            if value not in _BOOLEANS:
+                raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+            no_new_privileges = _BOOLEANS[value]
+        else:
+            raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+    return SecurityOptions(no_new_privileges, seccomp, apparmor, "disable" in labels, tuple(labels))
