@@ -1,23 +1,28 @@
 """Sizes and spans of time as people write and read them. Pure.
 
 Docker writes sizes with powers of 1000 (`1.24MB`) except memory (`7.5MiB`), and reads `512m` with
-powers of 1024.
+powers of 1024. No regular expressions here: the command line imports this before every listing.
 """
-
-import re
 
 from naru.base.errors import InvalidParameter
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp])?i?b?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 
 def parse_size(text: str) -> int:
     """Bytes of `512m`, `1.5GiB`, `100`; powers of 1024. Raises: InvalidParameter."""
-    match = _SIZE.match(text.strip())
-    if match is None:
+    number = text.strip().rstrip("BbIiKkMmGgTtPp")
+    unit = text.strip()[len(number) :].lower()
+    number = number.removesuffix(" ")
+    whole, dot, fraction = number.partition(".")
+    power = unit.removesuffix("b").removesuffix("i")
+    if power not in _POWERS or not _digits(whole) or (dot and not _digits(fraction)):
         raise InvalidParameter(f"invalid size: '{text}'")
-    return int(float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+    return int(float(number) * 1024 ** _POWERS[power])
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _human(size: float, base: float, names: tuple[str, ...], digits: int) -> str:
