@@ -1,8 +1,8 @@
 """One client connection: an asyncio protocol that reads requests and writes answers in order.
 
-    HEAD ──head whole──▶ BODY ──body whole──▶ BUSY ──answer sent──▶ HEAD | closed
-      ▲                    │ no body ─────────▲ │
-      └────────────────────┴────────────────────┘        any ──Hijack──▶ RAW ──session ends──▶ closed
+    HEAD ──head whole──▶ BODY ──body whole──▶ BUSY ──answer sent──▶ HEAD, or closed
+      │                                         ▲
+      └──────────────no body────────────────────┘   any ─Hijack─▶ RAW ─session ends─▶ closed
 
 In BUSY what arrives is the next (pipelined) request, or, when the answer is a hijack, the first
 raw bytes: it is kept as it is until that is known. A handler that reads no body, or not all of

@@ -189,11 +189,15 @@ class Server:
             self._empty = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), grace_s)
-        for connection in list(self._connections):
-            connection.abort()
+        self.abort_all()
         if self._sweeper is not None:
             self._sweeper.cancel()
         os.close(self._reserve)
+
+    def abort_all(self) -> None:
+        """Close every connection now; what runs for it is not cancelled unless it is a stream."""
+        for connection in list(self._connections):
+            connection.abort()
 
 
 def _peer_of(sock: socket.socket) -> Peer:
