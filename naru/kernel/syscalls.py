@@ -6,6 +6,7 @@ interpreter's lock during a call and keeps errno per thread, so every call may b
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 
@@ -202,3 +203,13 @@ def syncfs(fd: int) -> None:
 def machine() -> str:
     """The hardware's name as the kernel says it, `x86_64`."""
     return platform.machine()
+
+
+def duplicate_above(fd: int, least: int) -> int:
+    """A copy of `fd` numbered `least` or higher, which no child inherits."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    number = ctypes.c_long(155 if machine() == "x86_64" else 41)
+    check(libc.syscall(number, os.fsencode(new_root), os.fsencode(put_old)), new_root)

@@ -1,0 +1,77 @@
+"""Shutting the calling process into one directory, for work on hostile data.
+
+Afterwards there is no other file system in view, no network, no device can be opened, no program
+started with more privilege, and only the named capabilities are left. There is no way back.
+"""
+
+import ctypes
+import os
+from collections.abc import Collection
+
+from naru.kernel import syscalls
+
+CAPABILITIES = {
+    "CHOWN": 0,
+    "DAC_OVERRIDE": 1,
+    "DAC_READ_SEARCH": 2,
+    "FOWNER": 3,
+    "FSETID": 4,
+    "SYS_ADMIN": 21,
+    "MKNOD": 27,
+    "SETFCAP": 31,
+}
+_CLONE_NEWIPC = 0x08000000
+_ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC, _ATTR_NOATIME = 0x02, 0x04, 0x08, 0x10
+_CAPABILITY_VERSION_3 = 0x20080522
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+class _CapabilityHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapabilitySet(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def confine(
+    root_fd: int, keep: Collection[str], *, read_only: bool = False, recursive: bool = False
+) -> None:
+    """Make `root_fd` this process's `/` and drop every capability but `keep`.
+
+    To be called before any thread is started. `recursive` takes the mounts below along.
+    Raises: OSError.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | _CLONE_NEWIPC)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    os.fchdir(root_fd)
+    flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
+    tree = syscalls.open_tree(".", flags)
+    attributes = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC | _ATTR_NOATIME
+    if read_only:
+        attributes |= syscalls.MOUNT_ATTR_RDONLY
+    syscalls.mount_setattr(
+        tree, set_attr=attributes, propagation=syscalls.MS_PRIVATE, recursive=recursive
+    )
+    syscalls.move_mount(tree, ".")
+    os.fchdir(tree)
+    os.close(tree)
+    syscalls.pivot_root(".", ".")
+    syscalls.umount2(".", syscalls.MNT_DETACH)
+    os.chdir("/")
+    drop_capabilities(keep)
+
+
+def drop_capabilities(keep: Collection[str]) -> None:
+    """Keep only the named capabilities, for good. Of the calling thread. Raises: OSError."""
+    syscalls.check(syscalls.libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    mask = sum(1 << CAPABILITIES[name] for name in keep)
+    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
+    low = _CapabilitySet(mask & 0xFFFFFFFF, mask & 0xFFFFFFFF, 0)
+    high = _CapabilitySet(mask >> 32, mask >> 32, 0)
+    sets = (_CapabilitySet * 2)(low, high)
+    syscalls.check(syscalls.libc.capset(ctypes.byref(header), ctypes.byref(sets)), "capset")

