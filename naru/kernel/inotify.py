@@ -21,7 +21,7 @@ class FolderWatch:
     """One inotify instance. Not thread safe."""
 
     def __init__(self) -> None:
-        self._fd = syscalls.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = syscalls.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise syscalls.failure()
 

@@ -13,7 +13,10 @@ Spec: conmon(8); the fifo and pipe formats were read from its behaviour.
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import sys
+import termios
 
 import msgspec
 
@@ -154,6 +157,17 @@ def _write_fifo(path: str, message: str) -> None:
         raise Internal(f"conmon does not listen at {path}: {error.strerror}") from error
 
 
+def _unread_bytes(path: str) -> int:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
 def resize(bundle: Bundle, height: int, width: int) -> None:
     """Sets the size of the container's terminal. Raises: Internal."""
     _write_fifo(bundle.file("winsz"), f"{height} {width}")
@@ -162,6 +176,9 @@ def resize(bundle: Bundle, height: int, width: int) -> None:
 def reopen_log(bundle: Bundle) -> None:
     """Makes conmon begin a new log file *in place of* whatever has the log's name now.
 
-    The caller renamed the old one away: what still had the name would be lost. Raises: Internal.
+    The caller renamed the old one away: what still had the name would be lost. Nothing is sent
+    while an earlier message waits, because two in a row would lose what came between them.
+    Raises: Internal.
     """
-    _write_fifo(bundle.file("ctl"), _REOPEN_LOG)
+    if _unread_bytes(bundle.file("ctl")) == 0:
+        _write_fifo(bundle.file("ctl"), _REOPEN_LOG)

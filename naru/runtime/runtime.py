@@ -9,6 +9,7 @@ OCI runtime's state folder, so that a new narud finds it again: `states()`.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ from naru.runtime.conmon import Conmon, CreateRefused
 from naru.runtime.crun import OciRuntime, RuntimeBinary, create_failure
 from naru.runtime.exec import ExecRequest, ExecSession, begin_exec
 from naru.runtime.exits import Exit
+from naru.runtime.logs.service import LogLimits, LogService
+
+log = logging.getLogger("naru.runtime")
 
 BUNDLE_WRITTEN = declare("runtime.bundle-written")
 CREATED = declare("runtime.created")
@@ -58,6 +62,7 @@ class Launch:
     spec: Mapping[str, Any]
     cgroup: str
     log_path: str | None = None
+    log_limits: LogLimits = LogLimits()
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
@@ -102,6 +107,7 @@ class Runtime:
         self._records: dict[str, LaunchRecord] = {}
         self._children: dict[str, Child] = {}
         self._hubs = AttachHubs(settings.spill_dir)
+        self.logs = LogService()
 
     def bundle(self, container_id: str) -> Bundle:
         return Bundle(self._containers_root, container_id)
@@ -137,6 +143,8 @@ class Runtime:
             cgroup=launch.cgroup,
             runtime=launch.runtime or self._settings.default_runtime,
             log_path=launch.log_path,
+            log_max_bytes=launch.log_limits.max_bytes,
+            log_max_files=launch.log_limits.max_files,
             tty=launch.tty,
             stdin=launch.stdin,
             stdin_once=launch.stdin_once,
@@ -164,7 +172,18 @@ class Runtime:
             bundle.write_record(record)
             RECORDED()
             self._hubs.launched(bundle, record)
+            self._track_log(record)
         return Launched(process, monitor)
+
+    def _track_log(self, record: LaunchRecord) -> None:
+        """A log that cannot be watched (limits of inotify) is no reason not to run."""
+        if record.log_path is None:
+            return
+        limits = LogLimits(record.log_max_bytes, record.log_max_files)
+        try:
+            self.logs.track(self.bundle(record.container_id), record.log_path, limits)
+        except OSError as error:
+            log.warning("the log of %s cannot be rotated: %s", record.container_id, error)
 
     async def start(self, container_id: str) -> None:
         """Lets the created workload begin. Raises: StartFailed."""
@@ -249,6 +268,7 @@ class Runtime:
                 await runtime.delete(container_id, shortcut=not record.hooks)
             STATE_REMOVED()
         self._hubs.gone(container_id)
+        self.logs.ended(container_id)
         await offload(bundle.remove)
         self._records.pop(container_id, None)
 
