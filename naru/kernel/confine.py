@@ -21,7 +21,7 @@ CAPABILITIES = {
     "SETFCAP": 31,
 }
 _CLONE_NEWIPC = 0x08000000
-_ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC, _ATTR_NOATIME = 0x02, 0x04, 0x08, 0x10
+_ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 0x02, 0x04, 0x08
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -38,28 +38,37 @@ class _CapabilitySet(ctypes.Structure):
     )
 
 
-def confine(
-    root_fd: int, keep: Collection[str], *, read_only: bool = False, recursive: bool = False
-) -> None:
-    """Make `root_fd` this process's `/` and drop every capability but `keep`.
+def detached_root(directory_fd: int, *, read_only: bool = False, recursive: bool = False) -> int:
+    """A descriptor of a mount of the directory that is attached nowhere: the root for `confine`.
 
-    To be called before any thread is started. `recursive` takes the mounts below along.
+    Devices and set-user-ID bits are dead in it. `recursive` takes the mounts below along.
     Raises: OSError.
+    """
+    flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
+    tree = syscalls.open_tree(f"/proc/self/fd/{directory_fd}", flags)
+    attributes = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
+    if read_only:
+        attributes |= syscalls.MOUNT_ATTR_RDONLY
+    try:
+        syscalls.mount_setattr(
+            tree, set_attr=attributes, propagation=syscalls.MS_PRIVATE, recursive=recursive
+        )
+    except BaseException:
+        os.close(tree)
+        raise
+    return tree
+
+
+def confine(root: int, keep: Collection[str]) -> None:
+    """Make `root`, of `detached_root`, this process's `/` and drop every capability but `keep`.
+
+    To be called before any thread is started; closes `root`. Raises: OSError.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | _CLONE_NEWIPC)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    os.fchdir(root_fd)
-    flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
-    tree = syscalls.open_tree(".", flags)
-    attributes = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC | _ATTR_NOATIME
-    if read_only:
-        attributes |= syscalls.MOUNT_ATTR_RDONLY
-    syscalls.mount_setattr(
-        tree, set_attr=attributes, propagation=syscalls.MS_PRIVATE, recursive=recursive
-    )
-    syscalls.move_mount(tree, ".")
-    os.fchdir(tree)
-    os.close(tree)
+    syscalls.move_mount(root, "/")
+    os.fchdir(root)
+    os.close(root)
     syscalls.pivot_root(".", ".")
     syscalls.umount2(".", syscalls.MNT_DETACH)
     os.chdir("/")

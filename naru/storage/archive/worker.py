@@ -1,0 +1,159 @@
+"""The process that reads hostile archives: started by `workers`, does one job, ends.
+
+Every module and codec is imported before the job comes, because afterwards there is no file system
+to import from except the one that the archive's maker controls. It is told its job and handed the
+descriptors over descriptor 3, shuts itself into the job's directory, and answers on the same
+socket. It is not a command for people.
+"""
+
+import encodings.idna
+import encodings.latin_1
+import encodings.utf_8
+import os
+import resource
+import socket
+import sys
+
+from naru.base.errors import NaruError
+from naru.base.failpoints import declare
+from naru.kernel.confine import confine
+from naru.kernel.files import open_in_root, read_file_limited, write_all
+from naru.storage.archive import jobs
+from naru.storage.archive.headers import ArchiveError
+from naru.storage.archive.jobs import Done, Failed, Job
+from naru.storage.archive.output import Output
+from naru.storage.archive.pack import Packer, PackPolicy
+from naru.storage.archive.reading import Feed, Reader
+from naru.storage.archive.recipe import RecipeWriter, rebuild
+from naru.storage.archive.source import Source
+from naru.storage.archive.tree import Tree, clean
+from naru.storage.archive.unpack import Policy, Unpacked, Unpacker, has_layer_payload
+
+CONTROL_FD = 3
+IDLE_S = 60.0
+_DATA_LIMIT_BYTES = 2 << 30
+_NOTES_LIMIT_BYTES = 64 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WRITERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
+_CAPABILITIES = {
+    jobs.UNPACK: _WRITERS,
+    jobs.UNPACK_LAYER: _WRITERS,
+    jobs.PACK: ("DAC_READ_SEARCH",),
+    # the attribute that makes a directory opaque can be read only with this one
+    jobs.PACK_LAYER: ("DAC_READ_SEARCH", "SYS_ADMIN"),
+    jobs.REBUILD: ("DAC_READ_SEARCH",),
+}
+_PRELOADED = (encodings.idna, encodings.latin_1, encodings.utf_8)
+
+_UNPACKED = declare("archive.unpacked")
+
+
+def work(job: Job, descriptors: list[int]) -> Done:
+    """Do `job` in this process, whose `/` is the job's root. Raises: ArchiveError, OSError."""
+    root = os.open("/", _FOLDER)
+    if job.kind == jobs.UNPACK_LAYER:
+        return _unpack_layer(root, descriptors[1], job)
+    if job.kind == jobs.REBUILD:
+        return _rebuild(root, descriptors[1])
+    if job.kind == jobs.UNPACK:
+        return _unpack(root, descriptors[1], job)
+    return _pack(root, descriptors[1], job)
+
+
+def _unpack(root: int, source_fd: int, job: Job) -> Done:
+    base = clean(os.fsencode(job.directory.lstrip("/")))
+    policy = Policy(owner=job.owner, keep_kinds=job.keep_kinds)
+    with Source(source_fd, job.size, digest=job.digest) as source:
+        reader = Reader(Feed(source.chunks()))
+        unpacked = Unpacker(Tree(root, base), policy).run(reader)
+        reader.drain()
+        digest = source.digest() if job.digest else None
+    return _done(unpacked, digest, source.plain_bytes)
+
+
+def _unpack_layer(root: int, source_fd: int, job: Job) -> Done:
+    os.mkdir("diff", 0o755, dir_fd=root)
+    os.chmod("diff", 0o755, dir_fd=root)
+    os.mkdir("spill", 0o700, dir_fd=root)
+    spill = os.open("spill", _FOLDER, dir_fd=root)
+    recipe = os.open("recipe", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
+    writer = RecipeWriter(recipe)
+    with Source(source_fd, job.size) as source:
+        reader = Reader(Feed(source.chunks()), keep=writer.keep, has_payload=has_layer_payload)
+        tree = Tree(os.open("diff", _FOLDER, dir_fd=root))
+        unpacked = Unpacker(tree, Policy(layer=True), spill).run(reader)
+        reader.drain()
+        _UNPACKED()
+        writer.finish()
+        notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
+        write_all(notes, jobs.encode_notes(unpacked))
+        return _done(unpacked, source.digest(), source.plain_bytes)
+
+
+def _done(unpacked: Unpacked, digest: str | None, archive_bytes: int) -> Done:
+    return Done(
+        digest=digest,
+        archive_bytes=archive_bytes,
+        entries=unpacked.entries,
+        size_bytes=unpacked.size_bytes,
+        deferred=tuple(unpacked.deferred),
+    )
+
+
+def _rebuild(root: int, out_fd: int) -> Done:
+    notes = jobs.decode_notes(
+        read_file_limited(os.open("notes", os.O_RDONLY, dir_fd=root), _NOTES_LIMIT_BYTES)
+    )
+    output = Output(out_fd, digest=True)
+    diff, spill = os.open("diff", _FOLDER, dir_fd=root), os.open("spill", _FOLDER, dir_fd=root)
+    rebuild(os.open("recipe", os.O_RDONLY, dir_fd=root), diff, spill, notes, output)
+    return Done(digest=output.finish(), archive_bytes=output.total)
+
+
+def _pack(root: int, out_fd: int, job: Job) -> Done:
+    layer = job.kind == jobs.PACK_LAYER
+    output = Output(out_fd, digest=job.digest)
+    packer = Packer(output, PackPolicy(layer=layer, prefix=os.fsencode(job.called)))
+    folder = open_in_root(root, job.directory or "/", _FOLDER) if job.directory else root
+    if job.name is None:
+        packer.run(folder)
+    else:
+        packer.run_one(folder, os.fsencode(job.name), os.fsencode(job.called))
+    digest = output.finish()
+    return Done(digest=digest, archive_bytes=output.total, entries=packer.entries)
+
+
+def _answer(job: Job, descriptors: list[int]) -> bytes:
+    try:
+        confine(descriptors[0], _CAPABILITIES[job.kind])
+        return jobs.encode_done(work(job, descriptors))
+    except (ArchiveError, NaruError) as error:
+        return jobs.encode_failed(Failed("archive", error.message))
+    except OSError as error:
+        return jobs.encode_failed(Failed("system", str(error), error.errno or 0))
+    except (MemoryError, RecursionError, ValueError, OverflowError) as error:
+        return jobs.encode_failed(Failed("archive", f"invalid archive: {error!r}"))
+
+
+def main() -> int:
+    """Wait for a job, do it, answer. The engine's hanging up ends this at any time."""
+    os.umask(0)
+    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT_BYTES, _DATA_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=CONTROL_FD) as control:
+        control.settimeout(IDLE_S)
+        try:
+            received = jobs.receive_job(control)
+        except TimeoutError:
+            return 0
+        if received is None:
+            return 0
+        control.settimeout(None)
+        control.sendall(_answer(*received))
+    return 0
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    os._exit(status)

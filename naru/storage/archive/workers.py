@@ -1,0 +1,205 @@
+"""Archive workers as the engine sees them: start one, hand it a job, hear what came of it.
+
+A worker serves one job, because it shuts itself into that job's directory for good. Starting one
+takes some 60 ms, so after a job a spare is started that waits for the next; it ends by itself when
+none comes.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from naru.base.errors import Internal
+from naru.base.undo import run_to_end
+from naru.kernel.confine import detached_root
+from naru.kernel.process import wait_readable
+from naru.kernel.spawn import Child, Spawner
+from naru.storage.archive import jobs
+from naru.storage.archive.headers import ArchiveError
+from naru.storage.archive.jobs import Done, Failed, Job
+
+log = logging.getLogger("naru.storage.archive")
+
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+_PASSED_ON = ("NARU_FAILPOINTS", "NARU_FAILPOINT_LOG")
+_CONTROL_FD = 3
+_PIPE_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Worker:
+    child: Child
+    control: socket.socket
+
+
+class Running:
+    """A job under way."""
+
+    def __init__(self, worker: _Worker) -> None:
+        self._worker = worker
+
+    async def result(self) -> Done:
+        """Wait for the end. Raises: ArchiveError, OSError (ENOSPC …), Internal when it died."""
+        data = await self._read()
+        status = await self._worker.child.wait()
+        try:
+            length = jobs.frame_length(data[: jobs.HEAD_BYTES])
+            answer = jobs.decode_answer(data[jobs.HEAD_BYTES : jobs.HEAD_BYTES + length])
+        except Exception as error:
+            raise Internal(f"the archive worker died with status {status}") from error
+        if isinstance(answer, Done):
+            return answer
+        raise _error(answer)
+
+    async def _read(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            try:
+                data = await loop.sock_recv(self._worker.control, 1 << 20)
+            except ConnectionResetError:
+                data = b""
+            size += len(data)
+            if not data or size > jobs.MAX_FRAME_BYTES:
+                return b"".join(parts)
+            parts.append(data)
+
+
+def _error(failed: Failed) -> Exception:
+    if failed.kind == "archive":
+        return ArchiveError(failed.message)
+    if failed.number in (errno.ENOSPC, errno.EDQUOT):
+        return OSError(failed.number, "no space left on the disk for the archive's files")
+    return OSError(failed.number or errno.EIO, failed.message)
+
+
+class ArchiveWorkers:
+    """Starts archive workers; one per engine, used on its loop."""
+
+    def __init__(self, spawner: Spawner, *, spare: bool = True) -> None:
+        self._spawner = spawner
+        self._keep_spare = spare
+        self._spare: _Worker | None = None
+
+    @asynccontextmanager
+    async def run(self, job: Job, descriptors: Sequence[int]) -> AsyncIterator[Running]:
+        """Start `job`; leaving the block kills a worker that still runs.
+
+        The descriptors stay the caller's, who may close them once inside the block.
+        """
+        worker = self._take()
+        try:
+            _send(worker.control, job, descriptors)
+            yield Running(worker)
+        finally:
+            worker.child.kill()
+            worker.control.close()
+            await run_to_end(worker.child.wait())
+            if self._keep_spare and self._spare is None:
+                self._spare = self._start()
+
+    async def call(self, job: Job, descriptors: Sequence[int]) -> Done:
+        """Run `job` to its end. Raises: see `Running.result`."""
+        async with self.run(job, descriptors) as running:
+            return await running.result()
+
+    async def stream(self, job: Job, root_fd: int, expected: str | None) -> AsyncIterator[bytes]:
+        """The archive that `job` writes, in pieces of up to a MiB.
+
+        Raises: Internal at the end when its digest is not the `expected` one; see `result` too.
+        """
+        reading, writing = make_pipe()
+        try:
+            try:
+                context = self.run(job, (root_fd, writing))
+                running = await context.__aenter__()
+            finally:
+                os.close(writing)
+            try:
+                while data := await read_pipe(reading):
+                    yield data
+                done = await running.result()
+            finally:
+                await context.__aexit__(None, None, None)
+        finally:
+            os.close(reading)
+        if expected is not None and done.digest != expected:
+            raise Internal(f"layer {expected} is damaged on disk: load its image again")
+
+    def close(self) -> None:
+        """End the spare."""
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            _end(spare)
+
+    def _take(self) -> _Worker:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            if spare.child.poll() is None:
+                return spare
+            spare.control.close()
+        return self._start()
+
+    def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        try:
+            environment = {
+                "PYTHONPATH": _PACKAGE_ROOT,
+                "LC_ALL": "C.UTF-8",
+                **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            }
+            argv = (sys.executable, "-s", "-P", "-B", "-m", "naru.storage.archive.worker")
+            child = self._spawner.spawn(
+                argv, env=environment, fds={2: 2, _CONTROL_FD: theirs.fileno()}
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return _Worker(child, ours)
+
+
+def _send(control: socket.socket, job: Job, descriptors: Sequence[int]) -> None:
+    root, *others = descriptors
+    reading = job.kind in (jobs.PACK, jobs.PACK_LAYER, jobs.REBUILD)
+    detached = detached_root(root, read_only=reading, recursive=job.recursive)
+    try:
+        socket.send_fds(control, [jobs.encode_job(job)], [detached, *others])
+    finally:
+        os.close(detached)
+    control.setblocking(False)
+
+
+def _end(worker: _Worker) -> None:
+    worker.child.kill()
+    worker.control.close()
+    with contextlib.suppress(TimeoutError):
+        worker.child.wait_blocking(5.0)
+
+
+def make_pipe() -> tuple[int, int]:
+    """A large pipe whose reading end does not block."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(reading, False)
+    with contextlib.suppress(OSError):  # a user over the pipe quota gets the usual size
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reading, writing
+
+
+async def read_pipe(fd: int) -> bytes:
+    """The next bytes; empty at the end."""
+    while True:
+        try:
+            return os.read(fd, 1 << 20)
+        except BlockingIOError:
+            await wait_readable(fd)
