@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from naru.base.errors import InvalidParameter
-from naru.spec.engine.container_config import DeviceMapping
+from naru.spec.engine.container_config import DeviceMapping, HostConfig
 
 # What belongs to the host's own /dev tree but never into a privileged container.
 _SKIPPED = frozenset(("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console"))
@@ -59,7 +59,8 @@ def _allow(kind: str, major: int | None, minor: int | None, access: str) -> dict
 _DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
 ALLOW_ALL: tuple[dict[str, Any], ...] = ({"allow": True, "access": "rwm"},)
 
-# null, zero, full, tty, urandom, random, console, pseudo terminals; making any node is harmless.
+# null, zero, full, tty, urandom, random, console, tun, pseudo terminals; to make any node without
+# opening it is harmless.
 DEFAULT_RULES: tuple[dict[str, Any], ...] = (
     _DENY_ALL,
     _allow("c", None, None, "m"),
@@ -72,6 +73,7 @@ DEFAULT_RULES: tuple[dict[str, Any], ...] = (
     _allow("c", 1, 8, "rwm"),
     _allow("c", 5, 1, "rwm"),
     _allow("c", 5, 2, "rwm"),
+    _allow("c", 10, 200, "rwm"),
     _allow("c", 136, None, "rwm"),
 )
 
@@ -119,6 +121,19 @@ def resolve_devices(mappings: Iterable[DeviceMapping]) -> tuple[Device, ...]:
                 f'"{mapping.path_on_host}": {_reason(error)}'
             ) from error
     return tuple(found)
+
+
+def container_devices(host_config: HostConfig) -> tuple[Device, ...]:
+    """Every device node of a container besides the runtime's own few.
+
+    A privileged one gets all of the host's, and those of `--device` under their new names.
+    """
+    wanted = resolve_devices(host_config.devices or ())
+    if not host_config.privileged:
+        return wanted
+    present = host_devices()
+    paths = {device.path for device in present}
+    return (*present, *(device for device in wanted if device.path not in paths))
 
 
 def _reason(error: OSError) -> str:
