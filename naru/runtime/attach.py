@@ -4,9 +4,9 @@
 
 conmon writes to its socket and waits, so the hub always reads and each session buffers for its own
 client (output.py). Packets from conmon are one byte that tells the stream (2 stdout, 3 stderr) and
-up to 8 KiB of data; packets to it are stdin. When the hub's write side ends, conmon closes the
-workload's stdin if it was started without --leave-stdin-open (StdinOnce): so a hub of such a
-container stays connected once it is.
+up to 8 KiB of data; packets to it are stdin, which we use for terminals only (stdin.py says why).
+When the hub's write side ends, conmon closes the workload's stdin if it was started without
+--leave-stdin-open (StdinOnce): so a hub of such a container stays connected once it is.
 
 A session may be opened before the container is launched: the hub then waits, and connects before
 the workload starts, so that no byte is missed.
@@ -20,6 +20,7 @@ import socket
 from naru.base.errors import Internal
 from naru.runtime.bundle import Bundle, LaunchRecord
 from naru.runtime.output import Frame, OutputBuffer
+from naru.runtime.stdin import StdinWriter, open_pipe
 
 _PACKET_BYTES = 32768
 _PACKETS_PER_WAKEUP = 64
@@ -76,8 +77,8 @@ class AttachHub:
         self._record: LaunchRecord | None = None
         self._launched = asyncio.Event()
         self._stdin_ended = False
-        self._write_lock = asyncio.Lock()
-        self._writable: asyncio.Future[None] | None = None
+        self._writer: StdinWriter | None = None
+        self._stdin_fd: int | None = None
         self.ended = False
 
     @property
@@ -105,6 +106,7 @@ class AttachHub:
         except OSError as error:
             raise Internal(f"cannot attach to {self.container_id}: {error}") from error
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._readable)
+        self._make_writer(self._socket, record)
         self._launched.set()
         if self._stdin_ended:
             self.end_stdin()
@@ -134,7 +136,7 @@ class AttachHub:
         self._launched.set()
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._stop_waiting()
+            self._close_writer()
             self._socket.close()
             self._socket = None
         for session in self._sessions:
@@ -142,44 +144,37 @@ class AttachHub:
 
     async def write(self, data: bytes) -> None:
         await self._launched.wait()
-        async with self._write_lock:
-            rest = memoryview(data)
-            while rest and self._socket is not None and not self._stdin_ended:
-                try:
-                    rest = rest[self._socket.send(rest[:_SEND_BYTES], socket.MSG_NOSIGNAL) :]
-                except (BlockingIOError, InterruptedError):
-                    await self._wait_writable(self._socket)
-                except OSError:
-                    return
-
-    async def _wait_writable(self, connection: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._writable = loop.create_future()
-        loop.add_writer(connection.fileno(), self._stop_waiting)
-        try:
-            await self._writable
-        finally:
-            if connection.fileno() >= 0:
-                loop.remove_writer(connection.fileno())
-            self._writable = None
-
-    def _stop_waiting(self) -> None:
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_writer(self._socket.fileno())
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        if self._writer is not None:
+            await self._writer.write(data)
 
     def end_stdin(self) -> None:
         """EOF for the workload, if the container's first client's end means that."""
         if self._record is None:
             self._stdin_ended = True
         elif self._record.stdin_once and not self._record.tty:
-            self._stdin_ended = True
+            self._close_writer()
             if self._socket is not None:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_WR)
-        else:
-            self._stdin_ended = False
+
+    def _make_writer(self, connection: socket.socket, record: LaunchRecord) -> None:
+        if record.tty:
+            self._writer = StdinWriter(
+                connection.fileno(),
+                lambda data: connection.send(data[:_SEND_BYTES], socket.MSG_NOSIGNAL),
+            )
+        elif record.stdin_pipe is not None and record.monitor is not None:
+            fd = open_pipe(record.monitor, record.stdin_pipe)
+            if fd is not None:
+                self._stdin_fd = fd
+                self._writer = StdinWriter(fd, lambda data: os.write(fd, data))
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._stdin_fd is not None:
+            os.close(self._stdin_fd)
+            self._stdin_fd = None
 
 
 class AttachHubs:

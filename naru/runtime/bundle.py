@@ -20,7 +20,10 @@ from naru.kernel.process import ProcessId
 
 
 class LaunchRecord(msgspec.Struct, kw_only=True, frozen=True):
-    """What adoption needs to know about a launched container; no field is a user's secret."""
+    """What adoption needs to know about a launched container; no field is a user's secret.
+
+    `stdin_pipe`: inode of the workload's stdin, when that is a pipe.
+    """
 
     container_id: str
     cgroup: str
@@ -31,6 +34,7 @@ class LaunchRecord(msgspec.Struct, kw_only=True, frozen=True):
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False
+    stdin_pipe: int | None = None
     hooks: bool = False
     monitor: ProcessId | None = None
     process: ProcessId | None = None

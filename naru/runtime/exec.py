@@ -31,6 +31,7 @@ from naru.kernel.spawn import Child, Spawner
 from naru.runtime.bundle import Bundle
 from naru.runtime.crun import ENVIRONMENT, OciRuntime, exec_failure
 from naru.runtime.output import STDERR, STDOUT, Frame, OutputBuffer
+from naru.runtime.stdin import StdinWriter
 
 _STATUS_FD, _PROCESS_FD = 3, 4
 _READ_BYTES = 65536
@@ -95,11 +96,9 @@ class ExecSession:
         self._status_fd = status_fd
         self._buffer = OutputBuffer(spill_dir)
         self._open: dict[int, int] = {}
-        self._stdin: int | None = None
+        self._stdin: StdinWriter | None = None
         self._terminal: int | None = None
         self._drained = asyncio.Event()
-        self._write_lock = asyncio.Lock()
-        self._writable: asyncio.Future[None] | None = None
         self._drained.set()
 
     def add_output(self, fd: int, stream: int) -> None:
@@ -110,12 +109,14 @@ class ExecSession:
         asyncio.get_running_loop().add_reader(fd, self._readable, fd)
 
     def set_stdin(self, fd: int) -> None:
+        """Where `write` goes to; the session owns it."""
         os.set_blocking(fd, False)
-        self._stdin = fd
+        self._stdin = StdinWriter(fd, lambda data: os.write(fd, data))
 
     def set_terminal(self, fd: int) -> None:
-        self._terminal = self._stdin = fd
+        self._terminal = fd
         self.add_output(fd, STDOUT)
+        self.set_stdin(fd)
 
     def _readable(self, fd: int) -> None:
         for _ in range(_READS_PER_WAKEUP):
@@ -136,9 +137,8 @@ class ExecSession:
     def _close_output(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
         del self._open[fd]
-        if fd == self._terminal:
-            self._end_writing()
-            self._terminal = None
+        if fd == self._terminal and self._stdin is not None:
+            self._stdin.close()
         os.close(fd)
         if not self._open:
             self._drained.set()
@@ -149,48 +149,18 @@ class ExecSession:
 
     async def write(self, data: bytes) -> None:
         """To the process's stdin; waits while it does not read, drops what it will never read."""
-        async with self._write_lock:
-            rest = memoryview(data)
-            while rest and self._stdin is not None:
-                try:
-                    rest = rest[os.write(self._stdin, rest) :]
-                except BlockingIOError:
-                    await self._wait_writable(self._stdin)
-                except OSError:
-                    self.close_stdin()
-
-    async def _wait_writable(self, fd: int) -> None:
-        loop = asyncio.get_running_loop()
-        self._writable = done = loop.create_future()
-        loop.add_writer(fd, self._wake_writer)
-        try:
-            await done
-        finally:
-            if self._stdin == fd:
-                loop.remove_writer(fd)
-            self._writable = None
-
-    def _wake_writer(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
-    def _end_writing(self) -> None:
         if self._stdin is not None:
-            asyncio.get_running_loop().remove_writer(self._stdin)
-        self._stdin = None
-        self._wake_writer()
+            await self._stdin.write(data)
 
     def close_stdin(self) -> None:
         """EOF for the process; a terminal has no such thing and stays as it is."""
-        fd = self._stdin
-        if fd is None or fd == self._terminal:
-            return
-        self._end_writing()
-        os.close(fd)
+        if self._stdin is not None and self._terminal is None and not self._stdin.closed:
+            self._stdin.close()
+            os.close(self._stdin.fd)
 
     def resize(self, height: int, width: int) -> None:
         """Sets the terminal's size. Raises: Conflict when there is no terminal (any more)."""
-        if self._terminal is None:
+        if self._terminal is None or self._terminal not in self._open:
             raise Conflict("cannot resize a stopped exec session or one without a terminal")
         termios.tcsetwinsize(self._terminal, (height, width))
 

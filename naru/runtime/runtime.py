@@ -33,6 +33,7 @@ from naru.runtime.crun import OciRuntime, RuntimeBinary, create_failure
 from naru.runtime.exec import ExecRequest, ExecSession, begin_exec
 from naru.runtime.exits import Exit
 from naru.runtime.logs.service import LogLimits, LogService
+from naru.runtime.stdin import pipe_inode
 
 log = logging.getLogger("naru.runtime")
 
@@ -167,7 +168,10 @@ class Runtime:
             self._children[container_id] = child
             CREATED()
             monitor = ProcessId(child.pid, _start_of(child))
-            record = msgspec.structs.replace(record, monitor=monitor, process=process)
+            pipe = pipe_inode(process.pid) if record.stdin and not record.tty else None
+            record = msgspec.structs.replace(
+                record, monitor=monitor, process=process, stdin_pipe=pipe
+            )
             self._records[container_id] = record
             bundle.write_record(record)
             RECORDED()
