@@ -36,6 +36,7 @@ _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_LINK, _UNICAST = 254, 3, 253, 1
 _CREATE = m.NLM_F_CREATE | m.NLM_F_EXCL
 _STATS = struct.Struct("=8Q")
 _LOOPBACK_INDEX = 1
+_TABLE_LOCAL, _LOCAL = 255, 2
 
 
 class Netlink:
@@ -181,6 +182,23 @@ class Netlink:
                 )
             )
         return found
+
+    def set_master(self, name: str, bridge_index: int) -> None:
+        """Puts a link on a bridge."""
+        body = m.link_header() + m.text(_IFLA_IFNAME, name) + m.u32(_IFLA_MASTER, bridge_index)
+        self._connection.execute([Request(m.RTM_NEWLINK, 0, body, name)])
+
+    def ensure_local_prefix(self, prefix: str) -> None:
+        """Makes every address of an IPv6 prefix (`fd00::/64`) this host's own. Idempotent."""
+        network = ip_interface(prefix).network
+        body = m.route_header(
+            socket.AF_INET6, network.prefixlen,
+            table=_TABLE_LOCAL, protocol=_PROTOCOL_BOOT, kind=_LOCAL,
+        )  # fmt: skip
+        body += m.attribute(_RTA_DST, network.network_address.packed)
+        body += m.u32(_RTA_OIF, _LOOPBACK_INDEX)
+        flags = m.NLM_F_CREATE | m.NLM_F_REPLACE
+        self._connection.execute([Request(m.RTM_NEWROUTE, flags, body, f"local {prefix}")])
 
     def set_bridge_port(
         self, name: str, *, hairpin: bool | None = None, isolated: bool | None = None

@@ -1,0 +1,91 @@
+"""Makes and removes what an `Attached` says: namespace, veth pair, published ports.
+
+Blocking code for one thread of the pool; nothing here decides. Each step may be the last before a
+crash: `tear_down` takes any state, complete or not, to nothing.
+"""
+
+import contextlib
+import os
+
+from naru.base.failpoints import declare
+from naru.kernel import netns
+from naru.kernel.netlink.client import Netlink
+from naru.kernel.netlink.model import ConfigureLink
+from naru.network.firewall_keeper import FirewallKeeper
+from naru.network.plan import SANDBOX_SYSCTLS, Attached, EndpointPlan
+
+NETNS_MADE = declare("network.attach.netns-made")
+LINK_MADE = declare("network.attach.link-made")
+LINK_READY = declare("network.attach.link-ready")
+PORTS_PUBLISHED = declare("network.attach.ports-published")
+PORTS_REMOVED = declare("network.detach.ports-removed")
+LINK_DELETED = declare("network.detach.link-deleted")
+NETNS_REMOVED = declare("network.detach.netns-removed")
+
+
+class Sandboxes:
+    """Executes plans; holds no state of its own."""
+
+    def __init__(self, netlink: Netlink, firewall: FirewallKeeper) -> None:
+        self._netlink = netlink
+        self._firewall = firewall
+
+    def build(self, plan: Attached) -> None:
+        """Make the sandbox. A failure leaves parts behind: call `tear_down`. Raises: OSError."""
+        try:
+            netns.create_netns(plan.pin, SANDBOX_SYSCTLS)
+        except FileExistsError:
+            netns.remove_netns(plan.pin)
+            netns.create_netns(plan.pin, SANDBOX_SYSCTLS)
+        NETNS_MADE()
+        self.connect(plan)
+        if plan.publications:
+            self._firewall.publish(plan.container_id, plan.publications)
+            PORTS_PUBLISHED()
+
+    def connect(self, plan: Attached) -> None:
+        """Loopback up, and the veth pair if there is an endpoint. Raises: OSError."""
+        namespace = netns.open_netns(plan.pin)
+        try:
+            if plan.endpoint is None:
+                self._netlink.configure(namespace, None, loopback=True)
+            else:
+                self._connect(namespace, plan.endpoint)
+        finally:
+            os.close(namespace)
+
+    def _connect(self, namespace: int, endpoint: EndpointPlan) -> None:
+        bridge = self._netlink.link_index(endpoint.network.bridge)
+        self._netlink.create_veth(
+            endpoint.link, bridge, namespace, endpoint.interface,
+            mac=endpoint.mac, mtu=endpoint.network.mtu,
+        )  # fmt: skip
+        LINK_MADE()
+        link = ConfigureLink(
+            name=endpoint.interface,
+            mac=endpoint.mac,
+            addresses=((endpoint.address, endpoint.prefix_length),),
+            routes=((None, endpoint.gateway),),
+        )
+        self._netlink.configure(namespace, link, loopback=True)
+        LINK_READY()
+
+    def tear_down(self, plan: Attached) -> None:
+        """Remove everything, whatever exists of it; every part is tried before this raises."""
+        with contextlib.ExitStack() as steps:
+            steps.callback(self._remove_netns, plan)
+            steps.callback(self._delete_link, plan)
+            steps.callback(self._unpublish, plan)
+
+    def _unpublish(self, plan: Attached) -> None:
+        self._firewall.unpublish(plan.container_id)
+        PORTS_REMOVED()
+
+    def _delete_link(self, plan: Attached) -> None:
+        if plan.endpoint is not None:
+            self._netlink.delete_link(plan.endpoint.link)
+        LINK_DELETED()
+
+    def _remove_netns(self, plan: Attached) -> None:
+        netns.remove_netns(plan.pin)
+        NETNS_REMOVED()

@@ -1,0 +1,97 @@
+"""The engine's nftables table, kept as declared.
+
+`publish` and `unpublish` change the declaration and then the kernel, by elements. Whenever that
+fails because somebody changed the table, and whenever the watcher sees that somebody did, the
+whole table is written anew in one transaction, from the declaration.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from naru.base.errors import Internal
+from naru.kernel.nft import Nft
+from naru.network import firewall
+from naru.network.firewall import Ruleset
+from naru.network.model import Publication
+
+log = logging.getLogger("naru.network.firewall")
+
+
+class FirewallKeeper:
+    """Owns one table. All methods block and are safe for threads."""
+
+    def __init__(self, nft: Nft, table: str) -> None:
+        self._nft = nft
+        self._rules = Ruleset(table)
+        self._published: dict[str, Sequence[Publication]] = {}
+        self._lock = threading.Lock()
+        self._nonces: set[bytes] = set()
+
+    @property
+    def table(self) -> str:
+        return self._rules.table
+
+    def claim(self, userdata: bytes) -> bool:
+        """Whether a table with this comment was written by us, told once for each writing."""
+        for nonce in list(self._nonces):
+            if nonce in userdata:
+                self._nonces.discard(nonce)
+                return True
+        return False
+
+    def declare(self, rules: Ruleset, published: Mapping[str, Sequence[Publication]]) -> None:
+        """Set bridges, relay and all publications, and write the table. Raises: Internal."""
+        with self._lock:
+            self._rules = rules
+            self._published = dict(published)
+            self._write()
+
+    def publish(self, container_id: str, publications: Sequence[Publication]) -> None:
+        """Raises: Internal with nft's text; nothing is published then."""
+        with self._lock:
+            self._published[container_id] = publications
+            rules = self._rules
+            try:
+                self._nft.run(firewall.add(rules.table, publications, rules.relay))
+            except Internal as error:
+                log.warning(
+                    "table %s was changed by others, writing it anew: %s", rules.table, error
+                )
+                try:
+                    self._write()
+                except Internal:
+                    del self._published[container_id]
+                    raise
+
+    def unpublish(self, container_id: str) -> None:
+        """Idempotent. Raises: Internal when the table can be neither changed nor written."""
+        with self._lock:
+            publications = self._published.pop(container_id, None)
+            if not publications:
+                return
+            rules = self._rules
+            try:
+                self._nft.run(firewall.remove(rules.table, publications, rules.relay))
+            except Internal:
+                self._write()
+
+    def rewrite(self) -> None:
+        """Make the table what is declared, in one transaction. Raises: Internal."""
+        with self._lock:
+            self._write()
+
+    def delete(self) -> None:
+        """Remove the table, missing or not."""
+        table = self._rules.table
+        with self._lock:
+            self._nft.run(f"table inet {table}\ndelete table inet {table}\n")
+
+    def _write(self) -> None:
+        everything = tuple(item for items in self._published.values() for item in items)
+        nonce = secrets.token_hex(8)
+        self._nonces.add(nonce.encode())
+        rules = replace(self._rules, publications=everything, nonce=nonce)
+        self._nft.run(firewall.render(rules))

@@ -1,0 +1,199 @@
+"""Keeps the host as declared: at start, and whenever somebody else changes it.
+
+    event (table changed, bridge or link gone) → dirty → repair, alone → clean
+                                                   ↑ failed: again after a pause ┘
+
+No polling: the kernel tells. Our own transactions are known by the port of our nftables socket,
+which is learnt from the first table that carries a nonce of ours.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+from naru.base.errors import NaruError
+from naru.base.tasks import TaskRegistry
+from naru.kernel import netns
+from naru.kernel.multicast import (
+    NEW_GENERATION,
+    NEW_TABLE,
+    AddressEvent,
+    LinkMonitor,
+    Lost,
+    TableMonitor,
+)
+from naru.kernel.netlink.client import Netlink
+from naru.kernel.threads import offload
+from naru.network import plan
+from naru.network.attach import Sandboxes
+from naru.network.bridges import Bridges
+from naru.network.endpoints import Endpoints
+from naru.network.firewall import BridgeRules, Ruleset
+from naru.network.firewall_keeper import FirewallKeeper
+from naru.network.model import Attachment, NetworkOptions
+from naru.network.plan import Attached
+
+log = logging.getLogger("naru.network")
+
+RETRY_S = 1.0
+DRAIN_S = 5.0
+
+
+class Repair:
+    """One per engine; `start` once, `stop` at the end."""
+
+    def __init__(
+        self,
+        netlink: Netlink,
+        bridges: Bridges,
+        firewall: FirewallKeeper,
+        sandboxes: Sandboxes,
+        endpoints: Endpoints,
+        options: NetworkOptions,
+    ) -> None:
+        self._netlink = netlink
+        self._bridges = bridges
+        self._firewall = firewall
+        self._sandboxes = sandboxes
+        self._endpoints = endpoints
+        self._options = options
+        self._tasks = TaskRegistry()
+        self._links: LinkMonitor | None = None
+        self._tables: TableMonitor | None = None
+        self._own_ports: set[int] = set()
+        self._touched = False
+        self._links_dirty = False
+        self._table_dirty = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, keep: Mapping[str, Attachment]) -> list[str]:
+        """Adopt `keep`, remove every other trace, watch. Answers what could not be kept."""
+        networks = {network.name: network for network in self._bridges.all()}
+        problems = []
+        for container_id, kept in keep.items():
+            try:
+                self._endpoints.adopt(container_id, kept, networks)
+            except (NaruError, ValueError, StopIteration) as error:
+                problems.append(f"network of container {kept.name or container_id}: {error}")
+        self._watch()
+        async with self._endpoints.gate.alone():
+            attached = list(self._endpoints.attached.values())
+            await offload(self._sweep, attached)
+            problems += await offload(self._restore_links, attached)
+            await offload(self._declare, attached)
+        for problem in problems:
+            log.error("%s", problem)
+        return problems
+
+    async def stop(self) -> None:
+        loop = asyncio.get_running_loop()
+        for monitor in (self._links, self._tables):
+            if monitor is not None:
+                loop.remove_reader(monitor.fileno())
+                monitor.close()
+        self._links = self._tables = None
+        await self._tasks.drain(DRAIN_S)
+
+    def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._links, self._tables = LinkMonitor(), TableMonitor()
+        loop.add_reader(self._links.fileno(), self._on_links, self._links)
+        loop.add_reader(self._tables.fileno(), self._on_tables, self._tables)
+
+    def _on_links(self, monitor: LinkMonitor) -> None:
+        bridge = self._bridges.default.bridge
+        lost = False
+        for event in monitor.read():
+            if isinstance(event, Lost):
+                lost = True
+            elif isinstance(event, AddressEvent):
+                lost = lost or (event.deleted and event.index == self._bridges.index)
+            elif event.name == bridge:
+                lost = lost or event.deleted or not event.up
+            elif event.deleted and self._endpoints.owns_link(event.name):
+                lost = True
+        if lost:
+            self._links_dirty = True
+            self._wake()
+
+    def _on_tables(self, monitor: TableMonitor) -> None:
+        for event in monitor.read():
+            if isinstance(event, Lost):
+                self._table_dirty = True
+            elif event.kind == NEW_GENERATION:
+                if self._touched and event.port not in self._own_ports:
+                    self._table_dirty = True
+                self._touched = False
+            elif event.table == self._firewall.table:
+                self._touched = True
+                if event.kind == NEW_TABLE and self._firewall.claim(event.userdata):
+                    self._own_ports.add(event.port)
+        if self._table_dirty:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = self._tasks.spawn("network-repair", self._mend())
+
+    async def _mend(self) -> None:
+        while self._links_dirty or self._table_dirty:
+            try:
+                async with self._endpoints.gate.alone():
+                    await self._mend_once()
+            except (OSError, NaruError):
+                log.exception("repairing the network failed; again in %s s", RETRY_S)
+                self._links_dirty = self._table_dirty = True
+                await asyncio.sleep(RETRY_S)
+
+    async def _mend_once(self) -> None:
+        links, table = self._links_dirty, self._table_dirty
+        self._links_dirty = self._table_dirty = False
+        if links:
+            attached = list(self._endpoints.attached.values())
+            for problem in await offload(self._restore_links, attached):
+                log.error("%s", problem)
+            log.warning("bridge %s or a link of it was changed by others: put back", self._bridge)
+        if table:
+            await offload(self._firewall.rewrite)
+            log.warning("table %s was changed by others: put back", self._firewall.table)
+
+    @property
+    def _bridge(self) -> str:
+        return self._bridges.default.bridge
+
+    def _sweep(self, attached: Sequence[Attached]) -> None:
+        """Remove sandboxes and links that nobody owns: what a crash left."""
+        pins = {os.path.basename(item.pin) for item in attached if item.pin}
+        folder = plan.sandbox_folder(self._options.exec_root)
+        for name in sorted(set(os.listdir(folder)) - pins):
+            netns.remove_netns(os.path.join(folder, name))
+        links = {item.endpoint.link for item in attached if item.endpoint is not None}
+        prefix = plan.link_prefix(self._options.key)
+        for link in self._netlink.links():
+            if link.name.startswith(prefix) and link.name not in links:
+                self._netlink.delete_link(link.name)
+
+    def _restore_links(self, attached: Sequence[Attached]) -> list[str]:
+        """Bridge, and every endpoint's link on it. Answers what could not be put back."""
+        self._bridges.ensure()
+        present = {link.name: link for link in self._netlink.links()}
+        problems = []
+        for item in attached:
+            if item.endpoint is None:
+                continue
+            try:
+                link = present.get(item.endpoint.link)
+                if link is None:
+                    self._sandboxes.connect(item)
+                elif link.master != self._bridges.index:
+                    self._netlink.set_master(item.endpoint.link, self._bridges.index)
+            except OSError as error:
+                problems.append(f"the link of container {item.name} cannot be put back: {error}")
+        return problems
+
+    def _declare(self, attached: Sequence[Attached]) -> None:
+        default = self._bridges.default
+        rules = Ruleset(self._firewall.table, (BridgeRules(default.bridge, default.subnet),))
+        published = {item.container_id: item.publications for item in attached}
+        self._firewall.declare(rules, published)
