@@ -19,6 +19,7 @@ from naru.base.ids import NAME_RULE, is_name, new_id, short
 from naru.base.undo import Undo
 from naru.containers import labels
 from naru.containers.deps import Deps
+from naru.containers.log_options import log_limits
 from naru.containers.merge import command_of, default_host_config, merge_config
 from naru.containers.model import Container, MountPoint
 from naru.containers.mounts import resolve_mounts
@@ -27,6 +28,9 @@ from naru.images.model import Image
 from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload
 from naru.runtime import validate
+from naru.runtime.facts import HostFacts
+from naru.runtime.mounts import READONLY_PATHS
+from naru.runtime.ocispec import masked_paths
 from naru.spec.engine.container_config import (
     ContainerConfig,
     CreateRequest,
@@ -96,13 +100,19 @@ class Creator:
         config = merge_config(_config_of(request), image.run_config)
         config = replace(config, hostname=self._hostname(identifier, config, host_config))
         warnings = validate.validate(config, host_config, networking, deps.facts)
-        host_config = validate.with_paths(host_config)
+        log_limits(host_config.log_config)
+        host_config = _with_paths(host_config, deps.facts)
         endpoints = {
             network: settings_ or EndpointSettings()
             for network, settings_ in (networking.endpoints_config or {}).items()
         }
         deps.network.validate(
-            host_config.network_mode, endpoints, host_config.port_bindings, config.exposed_ports
+            host_config.network_mode,
+            endpoints,
+            host_config.port_bindings or {},
+            () if config.exposed_ports is UNSET else tuple(config.exposed_ports or ()),
+            publish_all=host_config.publish_all_ports,
+            mac="" if config.mac_address is UNSET else config.mac_address,
         )
         path, args = command_of(config)
         container = Container(
@@ -143,6 +153,8 @@ class Creator:
         undo.push("record", lambda: deps.store.forget(container.id))
         await deps.store.put(container, durable=True)
         AFTER_RECORD()
+        if made:
+            await deps.volumes.confirm(container.id)
 
     async def _volumes(self, container: Container, undo: Undo) -> list[MountPoint]:
         """Create the volumes that do not exist; check the sources that `--mount` names."""
@@ -155,35 +167,49 @@ class Creator:
                         f"{mount.source}"
                     )
             elif mount.type == "volume":
-                await self._volume(mount, undo)
                 volumes.append(mount)
+        for mount in volumes:
+            if not self._volume_exists(mount.name):
+                await self._make_volume(container.id, mount, undo)
         return volumes
 
-    async def _volume(self, mount: MountPoint, undo: Undo) -> None:
-        volumes = self._deps.volumes
+    def _volume_exists(self, name: str) -> bool:
         try:
-            volumes.get(mount.name)
+            self._deps.volumes.get(name)
         except NotFound:
-            name = mount.name
-            labelled = dict(mount.labels or {})
-            if mount.anonymous:
-                labelled["com.docker.volume.anonymous"] = ""
-            undo.push(f"volume {name}", lambda: volumes.remove(name, force=True))
-            await volumes.create(name, mount.driver or "local", mount.driver_opts or {}, labelled)
+            return False
+        return True
+
+    async def _make_volume(self, identifier: str, mount: MountPoint, undo: Undo) -> None:
+        volumes, name = self._deps.volumes, mount.name
+        labelled = dict(mount.labels or {})
+        if mount.anonymous:
+            labelled["com.docker.volume.anonymous"] = ""
+        undo.push(f"volume {name}", lambda: volumes.remove(name, force=True))
+        await volumes.create(
+            name, mount.driver or "local", mount.driver_opts, labelled or None,
+            pending_for=identifier,
+        )  # fmt: skip
 
     async def _copy_up(self, container: Container, mounts: list[MountPoint]) -> None:
         """First use of an empty volume: it gets what the image holds at its destination."""
         deps = self._deps
-        target = deps.settings.rootfs(container.id)
-        await offload(os.makedirs, target, 0o700, exist_ok=True)
-        try:
-            await offload(deps.snapshots.mount, container.id, target)
+        async with deps.roots.visit(container.id) as rootfs:
             for mount in mounts:
                 if mount.type == "volume" and not mount.no_copy and not mount.subpath:
-                    await deps.volumes.copy_up(mount.name, target, mount.destination)
-        finally:
-            await offload(deps.snapshots.unmount, target)
-            await offload(remove_tree, target)
+                    await deps.volumes.copy_up(mount.name, rootfs, mount.destination)
+
+
+def _with_paths(host: HostConfig, facts: HostFacts) -> HostConfig:
+    """The default masked and read-only paths written down, as `inspect` shows them."""
+    if host.privileged:
+        return host
+    readonly = host.readonly_paths
+    return replace(
+        host,
+        masked_paths=list(masked_paths(host, facts)),
+        readonly_paths=list(READONLY_PATHS) if readonly is None else readonly,
+    )
 
 
 def _config_of(request: CreateRequest) -> ContainerConfig:

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from naru.base.tasks import TaskRegistry
+from naru.containers.rootfs import RootMounts
 from naru.containers.store import ContainerStore
 from naru.images.service import ImageService
 from naru.network.service import NetworkService
 from naru.runtime.facts import HostFacts
+from naru.runtime.logs.service import LogService
 from naru.runtime.runtime import Runtime
 from naru.runtime.seccomp.cache import SeccompCache
 from naru.spec.engine.container_config import LogConfig
@@ -44,9 +46,9 @@ class Settings:
         """Durable files of a container: its log, hosts, hostname, resolv.conf. 0710."""
         return os.path.join(self.data_root, "containers", container_id)
 
-    def rootfs(self, container_id: str) -> str:
-        """Where the root file system is mounted while the container runs."""
-        return os.path.join(self.exec_root, "rootfs", container_id)
+    def shm_dir(self, container_id: str) -> str:
+        """The tmpfs that `--ipc shareable` shares."""
+        return os.path.join(self.exec_root, "shm", container_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +59,11 @@ class Deps:
     store: ContainerStore
     images: ImageService
     snapshots: Snapshots
+    roots: RootMounts
     volumes: Volumes
     network: NetworkService
     runtime: Runtime
+    logs: LogService
     seccomp: SeccompCache
     tasks: TaskRegistry
     emit: Emit

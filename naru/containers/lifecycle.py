@@ -99,6 +99,7 @@ class Lifecycle:
     def watch(self, container: Container) -> None:
         """Begin to watch a running container's end (after start, and at adoption)."""
         self._ended[container.id] = asyncio.Event()
+        self._recipe.track_log(container)
         self._deps.tasks.spawn(f"watch {container.id[:12]}", self._watch(container))
 
     async def _watch(self, container: Container) -> None:

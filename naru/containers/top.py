@@ -21,7 +21,7 @@ async def top(deps: Deps, ref: str, ps_args: str = "") -> tuple[list[str], list[
     words = (ps_args or "-ef").split()
     if any("\0" in word for word in words):
         raise InvalidParameter("ps arguments: a NUL byte is not allowed")
-    pids = await deps.runtime.processes(container.id)
+    pids = deps.runtime.processes(container.id)
     status, output = await deps.runtime.run_on_host([_PS[0], *words], _ENV)
     text = output.decode(errors="replace")
     if status != 0:

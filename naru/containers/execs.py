@@ -1,0 +1,266 @@
+"""Exec sessions: created, started, inspected; remembered for five minutes after their end."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
+from naru.base.ids import new_id
+from naru.containers import labels
+from naru.containers.deps import Deps
+from naru.containers.detach import DEFAULT_KEYS, parse_keys
+from naru.containers.hijack import ClientStream
+from naru.containers.model import Container
+from naru.containers.sessions import SessionStream, TextStream, one_frame
+from naru.kernel.process import ProcessId, start_time
+from naru.kernel.threads import offload
+from naru.runtime.exec import ExecRequest, ExecSession
+from naru.runtime.ocispec import environment
+from naru.runtime.user import ResolvedUser, resolve_user
+
+KEPT_S = 300.0
+_PROBE_OUTPUT_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecConfig:
+    cmd: tuple[str, ...]
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    tty: bool = False
+    detach_keys: str = ""
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    privileged: bool = False
+    console_size: tuple[int, int] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Exec:
+    """`exit_code` is None until it ended; `pid` 0 before the start."""
+
+    id: str
+    container_id: str
+    config: ExecConfig
+    pid: int = 0
+    running: bool = False
+    started: bool = False
+    exit_code: int | None = None
+    ended_s: float = 0.0
+    session: ExecSession | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Execs:
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._execs: dict[str, Exec] = {}
+
+    def create(self, ref: str, config: ExecConfig) -> str:
+        """The new session's id. Raises: NotFound, Conflict (not running), InvalidParameter."""
+        container = self._running(self._deps.store.find(ref))
+        if not config.cmd:
+            raise InvalidParameter("No exec command specified")
+        parse_keys(config.detach_keys or DEFAULT_KEYS)
+        self._expire()
+        session = Exec(id=new_id(), container_id=container.id, config=config)
+        self._execs[session.id] = session
+        self._emit("exec_create", container, session)
+        return session.id
+
+    def inspect(self, identifier: str) -> Exec:
+        """Raises: NotFound."""
+        found = self._execs.get(identifier)
+        if found is None:
+            raise NotFound(f"No such exec instance: {identifier}")
+        return found
+
+    def of_container(self, container_id: str) -> list[str]:
+        """Ids of the sessions that run in a container (`ExecIDs` of inspect)."""
+        return [
+            item.id
+            for item in self._execs.values()
+            if item.container_id == container_id and item.running
+        ]
+
+    async def start(
+        self,
+        identifier: str,
+        *,
+        detach: bool = False,
+        console_size: tuple[int, int] | None = None,
+    ) -> ClientStream | None:
+        """The session's stream, None when detached.
+
+        A command that cannot be executed is told on the stream, as Docker does; detached it raises
+        StartFailed. Raises: NotFound, Conflict when it was started before or nothing runs.
+        """
+        session = self.inspect(identifier)
+        if session.started:
+            state = "is already running" if session.running else "has already run"
+            raise Conflict(f"exec command {identifier} {state}")
+        container = self._running(self._deps.store.find(session.container_id))
+        session.started = True
+        config = session.config
+        if console_size is not None:
+            config = _resized(config, console_size)
+        try:
+            running = await self._begin(container, session, config, attached=not detach)
+        except (StartFailed, InvalidParameter) as error:
+            self._ended(session, error.exit_code if isinstance(error, StartFailed) else 126)
+            if detach:
+                raise
+            text = f"{error.message}\r\n".encode()
+            return TextStream(one_frame(1, text), tty=config.tty)
+        self._emit("exec_start", container, session)
+        self._deps.tasks.spawn(f"exec {identifier[:12]}", self._supervise(container, session))
+        if detach:
+            running.abandon()
+            return None
+
+        def leave(detached: bool) -> None:
+            running.abandon()
+            if detached:
+                self._emit("exec_detach", container, session)
+
+        keys = parse_keys(config.detach_keys or DEFAULT_KEYS)
+        return SessionStream(running, tty=config.tty, keys=keys, leave=leave)
+
+    async def _begin(
+        self, container: Container, session: Exec, config: ExecConfig, *, attached: bool
+    ) -> ExecSession:
+        user = await offload(self._user, container, config.user)
+        request = self._request(container, config, user, attached=attached)
+        running = await self._deps.runtime.exec(request)
+        session.session, session.pid, session.running = running, running.pid, True
+        return running
+
+    def _request(
+        self, container: Container, config: ExecConfig, user: ResolvedUser, *, attached: bool
+    ) -> ExecRequest:
+        own = replace(
+            container.config, tty=config.tty, env=[*(container.config.env or ()), *config.env]
+        )
+        capabilities = None
+        if config.privileged:
+            capabilities = tuple(sorted(self._deps.facts.bounding))
+        return ExecRequest(
+            container_id=container.id,
+            argv=config.cmd,
+            env=environment(own, hostname=container.config.hostname, home=user.home),
+            cwd=config.working_dir or container.config.working_dir or "/",
+            uid=user.uid,
+            gid=user.gid,
+            additional_gids=user.groups,
+            tty=config.tty,
+            console_size=config.console_size,
+            capabilities=capabilities,
+            attach_stdin=attached and config.attach_stdin,
+            attach_stdout=attached and config.attach_stdout,
+            attach_stderr=attached and config.attach_stderr,
+        )
+
+    def _user(self, container: Container, user: str) -> ResolvedUser:
+        rootfs = self._deps.roots.path(container.id)
+        root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return resolve_user(
+                root_fd, user or container.config.user, container.host_config.group_add or ()
+            )
+        finally:
+            os.close(root_fd)
+
+    async def _supervise(self, container: Container, session: Exec) -> None:
+        assert session.session is not None
+        code = await session.session.wait()
+        self._ended(session, code)
+        self._emit("exec_die", container, session, exitCode=str(code))
+
+    def _ended(self, session: Exec, code: int) -> None:
+        session.running, session.exit_code = False, code
+        session.ended_s = time.monotonic()
+        session.session = None
+        session.done.set()
+
+    def resize(self, identifier: str, height: int, width: int) -> None:
+        """Raises: NotFound, Conflict when it does not run or has no terminal."""
+        session = self.inspect(identifier)
+        if session.session is None:
+            raise Conflict(f"exec process {identifier} is not running")
+        session.session.resize(height, width)
+
+    async def probe(
+        self, container: Container, words: list[str], timeout_s: float
+    ) -> tuple[int, str]:
+        """Run a health check: (exit code, output). Raises: TimeoutError after killing it."""
+        config = ExecConfig(cmd=tuple(words), attach_stdout=True, attach_stderr=True)
+        session = Exec(id=new_id(), container_id=container.id, config=config, started=True)
+        self._execs[session.id] = session
+        try:
+            self._emit("exec_create", container, session)
+            running = await self._begin(container, session, config, attached=True)
+            self._emit("exec_start", container, session)
+            self._deps.tasks.spawn("health probe", self._supervise(container, session))
+            try:
+                async with asyncio.timeout(timeout_s):
+                    output = await _read_some(running)
+                    await session.done.wait()
+            except TimeoutError:
+                self._kill(running)
+                raise
+            return session.exit_code or 0, output
+        except StartFailed as error:
+            return error.exit_code, error.message
+        finally:
+            self._execs.pop(session.id, None)
+
+    def _kill(self, running: ExecSession) -> None:
+        start = start_time(running.pid)
+        if start is not None:
+            self._deps.runtime.kill(ProcessId(running.pid, start), signal.SIGKILL)
+        running.abandon()
+
+    def _running(self, container: Container) -> Container:
+        status = container.state.status
+        if status == "paused":
+            raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+        if status == "restarting":
+            raise Conflict(
+                f"container {container.id} is restarting, wait until the container is running"
+            )
+        if status != "running":
+            raise Conflict(f"container {container.id} is not running")
+        return container
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for identifier, item in list(self._execs.items()):
+            ended = item.exit_code is not None and now - item.ended_s > KEPT_S
+            if ended or self._deps.store.get(item.container_id) is None:
+                del self._execs[identifier]
+
+    def _emit(self, action: str, container: Container, session: Exec, **more: str) -> None:
+        shown = action
+        if action in ("exec_create", "exec_start"):
+            shown = f"{action}: {' '.join(session.config.cmd)}"
+        attributes = labels.of_event(container, execID=session.id, **more)
+        self._deps.emit("container", shown, container.id, attributes)
+
+
+def _resized(config: ExecConfig, size: tuple[int, int]) -> ExecConfig:
+    return dataclasses.replace(config, console_size=size)
+
+
+async def _read_some(session: ExecSession) -> str:
+    parts = bytearray()
+    while (frame := await session.read()) is not None:
+        if len(parts) < _PROBE_OUTPUT_BYTES:
+            parts += frame[1]
+    return bytes(parts[:_PROBE_OUTPUT_BYTES]).decode(errors="replace")

@@ -1,0 +1,87 @@
+"""A container's files: changes, export, commit, and `cp` both ways."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from naru.base.errors import Conflict
+from naru.base.undo import run_to_end
+from naru.containers import labels
+from naru.containers.deps import Deps
+from naru.containers.model import Container
+from naru.images.create import CommitRequest
+from naru.spec.engine.container_config import ContainerConfig
+from naru.storage.archive.changes import Change
+
+
+class Files:
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def changes(self, ref: str) -> list[Change]:
+        """What the container changed in its image's files. Raises: NotFound."""
+        return await self._deps.snapshots.changes(self._deps.store.find(ref).id)
+
+    async def size(self, container: Container) -> tuple[int, int]:
+        """(bytes that it wrote, bytes of its whole root file system)."""
+        written = await self._deps.snapshots.usage(container.id)
+        chain = self._deps.snapshots.parent(container.id)
+        below = 0
+        while chain is not None:
+            layer = self._deps.snapshots.layer(chain)
+            below += layer.size_bytes
+            chain = layer.parent
+        return written, written + below
+
+    async def export(self, ref: str) -> AsyncIterator[bytes]:
+        """The root file system as a tar. Raises: NotFound, Conflict when it is being removed."""
+        container = self._deps.store.find(ref)
+        if container.state.status in ("removing", "dead"):
+            raise Conflict(f"You cannot export container {container.id} which is being removed")
+        self._deps.emit("container", "export", container.id, labels.of_event(container))
+        async with self._deps.roots.visit(container.id) as rootfs:
+            async for piece in self._deps.snapshots.export(rootfs):
+                yield piece
+
+    async def commit(
+        self,
+        ref: str,
+        *,
+        repository: str = "",
+        tag: str = "",
+        comment: str = "",
+        author: str = "",
+        pause: bool = True,
+        changes: Sequence[str] = (),
+        config: ContainerConfig | None = None,
+    ) -> str:
+        """The id of a new image of the container's state. Raises: NotFound, Conflict."""
+        deps = self._deps
+        container = deps.store.find(ref)
+        if container.state.status in ("removing", "dead"):
+            raise Conflict(f"You cannot commit container {container.id} which is being removed")
+        paused_here = pause and container.state.status == "running"
+        if paused_here:
+            await deps.runtime.pause(container.id)
+        try:
+            image_id = await deps.images.commit(
+                CommitRequest(
+                    container_id=container.id,
+                    image=deps.images.resolve(container.image_id),
+                    config=config if config is not None else container.config,
+                    command=(container.path, *container.args),
+                    author=author,
+                    comment=comment,
+                    changes=changes,
+                ),
+                repository,
+                tag,
+            )
+        finally:
+            if paused_here:
+                await run_to_end(deps.runtime.resume(container.id))
+        deps.emit(
+            "container",
+            "commit",
+            container.id,
+            labels.of_event(container, comment=comment, imageID=image_id, imageRef=repository),
+        )
+        return image_id

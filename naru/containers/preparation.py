@@ -1,0 +1,272 @@
+"""What the runtime is given: the container's files, its mounts resolved, and the OCI spec.
+
+Everything that needs the host is looked up here, in a thread; `runtime/ocispec.py` then decides.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET
+
+from naru.base.errors import Conflict, InvalidParameter, StartFailed
+from naru.containers.deps import Deps
+from naru.containers.model import Container, MountPoint
+from naru.kernel.files import write_atomic
+from naru.kernel.mount import mount_tmpfs
+from naru.kernel.threads import offload
+from naru.network.model import Attachment
+from naru.runtime import etc_files, mountpoints, security
+from naru.runtime.devices import block_numbers, host_devices, resolve_devices
+from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
+from naru.runtime.ocispec import SpecRequest, build_spec, environment, process_capabilities
+from naru.runtime.seccomp import profile
+from naru.runtime.user import ResolvedUser, resolve_user
+
+
+def running_other(deps: Deps, mode: str, what: str) -> Container:
+    """The running container that `container:X` names. Raises: Conflict, NotFound."""
+    other = deps.store.find(mode.removeprefix("container:"))
+    if other.state.status not in ("running", "paused"):
+        raise Conflict(f"cannot {what} a non running container: {other.id}")
+    return other
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """`seccomp_key`: under which to learn the filter, None when there is nothing to learn."""
+
+    spec: Mapping[str, Any]
+    cgroup: str
+    seccomp_key: str | None
+
+
+async def prepare(deps: Deps, container: Container, attachment: Attachment) -> Preparation:
+    """Raises: StartFailed, InvalidParameter, Conflict."""
+    volumes = {
+        mount.name: await deps.volumes.acquire(mount.name, container.id)
+        for mount in container.mounts
+        if mount.type == "volume"
+    }
+    others = _shared_namespaces(deps, container)
+    return await offload(_prepare, deps, container, attachment, volumes, others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What is taken from other containers: namespace paths, and the directory of /dev/shm."""
+
+    namespaces: Mapping[str, str]
+    shm_path: str
+    files_of: str
+
+
+def _shared_namespaces(deps: Deps, container: Container) -> _Shared:
+    host_config = container.host_config
+    namespaces: dict[str, str] = {}
+    shm_path, files_of = "", container.id
+    for kind, mode, what in (
+        ("pid", host_config.pid_mode, "join PID of"),
+        ("ipc", host_config.ipc_mode, "join IPC of"),
+        ("net", host_config.network_mode, "join network of"),
+    ):
+        if not mode.startswith("container:"):
+            continue
+        other = running_other(deps, mode, what)
+        if kind == "net":
+            files_of = other.id
+            continue
+        namespaces[kind] = f"/proc/{other.state.pid}/ns/{kind}"
+        if kind == "ipc":
+            if other.host_config.ipc_mode not in ("shareable", "host"):
+                raise Conflict(
+                    f"cannot join IPC of container {other.id}: non-shareable IPC "
+                    "(hint: use IpcMode:shareable for the donor container)"
+                )
+            shm_path = deps.settings.shm_dir(other.id)
+    if host_config.ipc_mode == "shareable":
+        shm_path = deps.settings.shm_dir(container.id)
+    elif host_config.ipc_mode == "host":
+        shm_path = "/dev/shm"
+    return _Shared(namespaces, shm_path, files_of)
+
+
+def _prepare(
+    deps: Deps,
+    container: Container,
+    attachment: Attachment,
+    volumes: Mapping[str, str],
+    shared: _Shared,
+) -> Preparation:
+    settings, facts = deps.settings, deps.facts
+    config, host_config = container.config, container.host_config
+    rootfs = deps.roots.path(container.id)
+    options = security.parse(host_config.security_opt)
+    mounts = tuple(_oci_mount(mount, volumes) for mount in container.mounts) + _tmpfs(container)
+    root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        user = _user(root_fd, container)
+        mountpoints.prepare(root_fd, mounts, config.working_dir, user)
+    finally:
+        os.close(root_fd)
+    directory = settings.container_dir(container.id)
+    if shared.files_of == container.id:
+        _write_files(deps, container, attachment, directory)
+    files = settings.container_dir(shared.files_of)
+    if host_config.ipc_mode == "shareable":
+        os.makedirs(shared.shm_path, mode=0o700, exist_ok=True)
+        mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size}")
+    devices = (
+        host_devices() if host_config.privileged else resolve_devices(host_config.devices or ())
+    )
+    filtering = _seccomp(deps, container, options)
+    cgroup = _cgroup_path(deps, container)
+    request = SpecRequest(
+        id=container.id,
+        config=config,
+        host_config=host_config,
+        args=(container.path, *container.args),
+        env=environment(config, hostname=config.hostname, home=user.home),
+        user=user,
+        rootfs=rootfs,
+        host=facts,
+        cgroups_path=cgroup,
+        hostname=config.hostname,
+        domainname=config.domainname,
+        network_path=attachment.sandbox_path,
+        namespaces=shared.namespaces,
+        mounts=mounts,
+        hosts_path=os.path.join(files, "hosts"),
+        hostname_path=os.path.join(files, "hostname"),
+        resolv_conf_path=os.path.join(files, "resolv.conf"),
+        shm_path=shared.shm_path,
+        devices=devices,
+        block_numbers=block_numbers(_block_paths(container)),
+        security=options,
+        seccomp=filtering.profile,
+        seccomp_bpf=filtering.bpf,
+    )
+    learn = filtering.key if filtering.bpf is None else None
+    return Preparation(build_spec(request), cgroup, learn)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Of a profile its compiled filter when that is known, its section otherwise; or nothing."""
+
+    profile: Mapping[str, Any] | None = None
+    bpf: str | None = None
+    key: str | None = None
+
+
+def _seccomp(deps: Deps, container: Container, options: security.SecurityOptions) -> _Filter:
+    facts, host_config = deps.facts, container.host_config
+    if host_config.privileged or options.unconfined or not facts.seccomp:
+        return _Filter()
+    capabilities = process_capabilities(host_config, facts)
+    if options.custom_profile:
+        section = profile.parse_profile(
+            options.custom_profile, capabilities, facts.machine, facts.kernel
+        )
+        return _Filter(profile=section)
+    section = profile.default_profile(capabilities, facts.machine, facts.kernel)
+    if runtime_name(container) is not None:
+        return _Filter(profile=section)
+    key = deps.seccomp.key(section)
+    bpf = deps.seccomp.get(key)
+    return _Filter(None, bpf, key) if bpf is not None else _Filter(section, None, key)
+
+
+def runtime_name(container: Container) -> str | None:
+    """Which runtime runs it, None for the default one: Docker's usual names mean that."""
+    name = container.host_config.runtime
+    return None if name in ("", "runc", "crun", "io.containerd.runc.v2") else name
+
+
+def _user(root_fd: int, container: Container) -> ResolvedUser:
+    try:
+        return resolve_user(root_fd, container.config.user, container.host_config.group_add or ())
+    except InvalidParameter as error:
+        raise StartFailed(error.message, 126) from error
+
+
+def _cgroup_path(deps: Deps, container: Container) -> str:
+    parent = container.host_config.cgroup_parent or deps.settings.cgroup_parent
+    return f"{parent.rstrip('/')}/{container.id}"
+
+
+def _block_paths(container: Container) -> list[str]:
+    host = container.host_config
+    throttled = (
+        host.blkio_weight_device,
+        host.blkio_device_read_bps,
+        host.blkio_device_write_bps,
+        host.blkio_device_read_iops,
+        host.blkio_device_write_iops,
+    )
+    return [device.path for devices in throttled for device in devices or ()]
+
+
+def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
+    if mount.type == "tmpfs":
+        return tmpfs_mount(mount.destination, ",".join(mount.options), read_only=not mount.rw)
+    source = mount.source
+    if mount.type == "volume":
+        source = volumes[mount.name]
+    elif not os.path.exists(source):
+        if "create" not in mount.options:
+            raise StartFailed(
+                'invalid mount config for type "bind": bind source path does not exist: ' + source
+            )
+        os.makedirs(source, exist_ok=True)
+    return bind_mount(
+        mount.destination,
+        source,
+        read_only=not mount.rw,
+        propagation=mount.propagation,
+        recursive=mount.recursive,
+        read_only_recursive="ro-non-recursive" not in mount.options,
+    )
+
+
+def _tmpfs(container: Container) -> tuple[OciMount, ...]:
+    wanted = container.host_config.tmpfs
+    if wanted is UNSET or not wanted:
+        return ()
+    return tuple(tmpfs_mount(path, options) for path, options in wanted.items())
+
+
+def _write_files(deps: Deps, container: Container, attachment: Attachment, directory: str) -> None:
+    """hosts, hostname and resolv.conf, anew at each start."""
+    settings, config, host = deps.settings, container.config, container.host_config
+    gateway = settings.host_gateway or deps.network.gateway_address()
+    extra = etc_files.extra_hosts(host.extra_hosts, [gateway] if gateway else [])
+    if host.network_mode == "host":
+        hosts = etc_files.hosts_of_host(_read("/etc/hosts"), extra)
+    else:
+        addresses = [point.ip_address for point in attachment.endpoints.values()]
+        hosts = etc_files.hosts(
+            config.hostname, config.domainname, [item for item in addresses if item], extra
+        )
+    resolv_conf = etc_files.resolv_conf(
+        _read("/etc/resolv.conf"),
+        nameservers=host.dns or settings.dns,
+        search=host.dns_search or settings.dns_search,
+        options=host.dns_options or settings.dns_options,
+        keep_loopback=host.network_mode == "host",
+    )
+    for name, text in (
+        ("hosts", hosts),
+        ("hostname", etc_files.hostname_file(config.hostname)),
+        ("resolv.conf", resolv_conf),
+    ):
+        write_atomic(os.path.join(directory, name), text.encode(), 0o644)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as source:
+            return source.read(1 << 20)
+    except OSError:
+        return ""

@@ -1,0 +1,183 @@
+"""What a new narud finds: records, processes and leftovers brought together, once, at start.
+
+For each container the record and the runtime may disagree, because the last narud was killed
+between two steps. The rules, in order:
+
+    record removing                          → the removal is finished
+    runtime running                          → adopted: watched again, whatever the record says
+    runtime stopped, record running          → its end is recorded as if it had been seen
+    runtime created or broken, or none       → the run is cleared; a record that said running ended,
+                                               with an exit status that nobody knows
+    no record                                → whatever exists under that id is removed
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from naru.base.clock import now_ns
+from naru.base.errors import NaruError
+from naru.containers import labels, restart, state
+from naru.containers.deps import Deps
+from naru.containers.lifecycle import Lifecycle
+from naru.containers.model import UNKNOWN_EXIT_CODE, Container, State
+from naru.containers.remove import Remover
+from naru.containers.start import Recipe
+from naru.kernel.files import remove_tree
+from naru.kernel.threads import offload
+from naru.network.model import Attachment
+from naru.runtime.runtime import ContainerState
+
+log = logging.getLogger("naru.containers")
+
+_LOST = "the host or its runtime state went away: the exit status is unknown"
+
+
+class Reconciler:
+    def __init__(self, deps: Deps, lifecycle: Lifecycle, recipe: Recipe, remover: Remover) -> None:
+        self._deps, self._lifecycle = deps, lifecycle
+        self._recipe, self._remover = recipe, remover
+
+    async def reconcile(self) -> list[str]:
+        """Bring everything together; ids of the containers whose policy wants a start now."""
+        deps = self._deps
+        found = {item.container_id: item for item in await offload(deps.runtime.states)}
+        wanted: list[str] = []
+        adopted: dict[str, Container] = {}
+        for container in deps.store:
+            seen = found.pop(container.id, None)
+            try:
+                if await self._one(container, seen, adopted):
+                    wanted.append(container.id)
+            except (NaruError, OSError):
+                log.exception("container %s could not be brought up to date", container.name)
+        for identifier in adopted:
+            deps.roots.adopt(identifier)
+        await deps.network.reconcile(
+            {identifier: attachment_of(container) for identifier, container in adopted.items()}
+        )
+        for container in adopted.values():
+            self._lifecycle.watch(container)
+        await self._sweep(found, set(adopted))
+        return wanted
+
+    async def _one(
+        self,
+        container: Container,
+        seen: ContainerState | None,
+        adopted: dict[str, Container],
+    ) -> bool:
+        was_running = container.state.status in ("running", "paused")
+        if container.state.status == "removing":
+            await self._remover.finish(container, container.host_config.auto_remove)
+            return False
+        if seen is not None and seen.status in ("running", "stopped"):
+            if seen.status == "running" or was_running:
+                adopted[container.id] = await self._adopt(container, seen)
+                return False
+        elif was_running:
+            container = await self._lost(container)
+        elif container.state.status == "restarting":
+            container = state.apply(container, "give-up")
+            await self._deps.store.put(container)
+            was_running = True
+        if seen is not None:
+            await self._recipe.clear(container.id)
+        return restart.at_engine_start(
+            container.host_config.restart_policy,
+            started_once=container.started_once,
+            was_running=was_running,
+            exit_code=container.state.exit_code,
+            restart_count=container.restart_count,
+            stopped_by_user=container.stopped_by_user,
+        )
+
+    async def _adopt(self, container: Container, seen: ContainerState) -> Container:
+        """The record that fits what runs (or has just ended: watching it then ends the run)."""
+        assert seen.process is not None and seen.monitor is not None
+        observed = container.state
+        if observed.pid == seen.process.pid and observed.status in ("running", "paused"):
+            return container
+        observed = State(
+            pid=seen.process.pid,
+            pid_start=seen.process.start,
+            monitor_pid=seen.monitor.pid,
+            monitor_start=seen.monitor.start,
+            started_ns=now_ns(),
+            finished_ns=observed.finished_ns,
+        )
+        container = replace(state.apply(container, "start", observed), started_once=True)
+        await self._deps.store.put(container)
+        return container
+
+    async def _lost(self, container: Container) -> Container:
+        ended = State(
+            exit_code=UNKNOWN_EXIT_CODE,
+            exit_known=False,
+            error=_LOST,
+            started_ns=container.state.started_ns,
+            finished_ns=now_ns(),
+        )
+        container = replace(state.apply(container, "exit", ended), ports={}, sandbox_path="")
+        await self._deps.store.put(container)
+        self._deps.emit(
+            "container",
+            "die",
+            container.id,
+            labels.of_event(container, exitCode=str(UNKNOWN_EXIT_CODE)),
+        )
+        return container
+
+    async def _sweep(self, orphans: Iterable[str], adopted: set[str]) -> None:
+        """Remove what belongs to no record, and mounts of containers that do not run."""
+        deps = self._deps
+        for identifier in orphans:
+            log.warning("removing what is left of container %s, which has no record", identifier)
+            await self._recipe.clear(identifier)
+        for name in await offload(_names, os.path.join(deps.settings.exec_root, "rootfs")):
+            if name not in adopted:
+                await self._recipe.clear(name)
+        keys = deps.snapshots.keys()
+        for key in keys:
+            if deps.store.get(key) is None and key not in deps.store.damaged:
+                await deps.snapshots.remove(key)
+        directory = os.path.join(deps.settings.data_root, "containers")
+        for name in await offload(_names, directory):
+            if deps.store.get(name) is None and name not in deps.store.damaged:
+                await offload(remove_tree, os.path.join(directory, name))
+        await deps.volumes.collect_garbage([container.id for container in deps.store])
+        for container in deps.store:
+            if container.state.status == "exited" and container.host_config.auto_remove:
+                self._remover.auto_remove(container.id)
+
+    async def start_wanted(self, wanted: list[str]) -> None:
+        """Start what its restart policy wants up, a few at a time."""
+        gate = asyncio.Semaphore(4)
+
+        async def one(identifier: str) -> None:
+            async with gate:
+                await self._lifecycle.restart_at_engine_start(identifier)
+
+        async with asyncio.TaskGroup() as group:
+            for identifier in wanted:
+                group.create_task(one(identifier))
+
+
+def attachment_of(container: Container) -> Attachment:
+    """What the network area needs to know again of a container that runs."""
+    return Attachment(
+        name=container.name,
+        sandbox_path=container.sandbox_path or None,
+        endpoints=container.networks,
+        ports=container.ports,
+    )
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,178 @@
+"""The start of a container: one linear recipe, each step with its undo. And its reverse, `clear`.
+
+    mount the root file system → attach the network → prepare files, mounts and the OCI spec →
+    create (conmon and the runtime; the workload waits) → record the intent → let it go
+
+What a killed narud leaves of a start is found by `reconcile` and cleared with the same `clear`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from naru.base.clock import now_ns
+from naru.base.failpoints import declare
+from naru.base.undo import Undo
+from naru.containers import state
+from naru.containers.deps import Deps
+from naru.containers.log_options import LOG_FILE, log_limits
+from naru.containers.model import Container, State
+from naru.containers.preparation import (
+    Preparation,
+    prepare,
+    running_other,
+    runtime_name,
+)
+from naru.kernel.mount import unmount
+from naru.kernel.threads import offload
+from naru.network.model import Attachment, AttachRequest
+from naru.runtime.runtime import Launch, Launched
+
+log = logging.getLogger("naru.containers")
+
+START_MOUNTED = declare("start.mounted")
+START_ATTACHED = declare("start.attached")
+START_PREPARED = declare("start.prepared")
+START_CREATED = declare("start.created")
+START_INTENT = declare("start.intent-recorded")
+START_RUNNING = declare("start.running")
+
+
+class Recipe:
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def launch(self, container: Container) -> Container:
+        """Start the workload; the record of the running container, not stored yet.
+
+        Raises: StartFailed, Conflict (port in use, shared namespace gone), other NaruErrors.
+        """
+        deps = self._deps
+        async with Undo(f"start {container.name}") as undo:
+            undo.push("clear", lambda: self.clear(container.id))
+            await deps.roots.hold_for_run(container.id)
+            START_MOUNTED()
+            attachment = await self._attach(container)
+            START_ATTACHED()
+            ready = await prepare(deps, container, attachment)
+            START_PREPARED()
+            launched = await deps.runtime.create(self._launch_of(container, ready))
+            START_CREATED()
+            await self._learn_seccomp(container, ready)
+            running = _running(container, attachment, launched)
+            await self._record_intent(running)
+            START_INTENT()
+            await deps.runtime.start(container.id)
+            START_RUNNING()
+        return replace(running, state=replace(running.state, started_ns=now_ns()))
+
+    async def _attach(self, container: Container) -> Attachment:
+        mode = container.host_config.network_mode
+        if mode.startswith("container:"):
+            other = running_other(self._deps, mode, "join network of")
+            return Attachment(
+                name=container.name, sandbox_path=other.sandbox_path or None, endpoints={}
+            )
+        config = container.config
+        exposed = () if config.exposed_ports is UNSET else tuple(config.exposed_ports or ())
+        return await self._deps.network.attach(
+            AttachRequest(
+                container_id=container.id,
+                name=container.name,
+                hostname=config.hostname,
+                network_mode="none" if config.network_disabled is True else mode,
+                endpoints=container.networks,
+                port_bindings=container.host_config.port_bindings or {},
+                exposed_ports=exposed,
+                publish_all=container.host_config.publish_all_ports,
+                mac="" if config.mac_address is UNSET else config.mac_address,
+            )
+        )
+
+    def _launch_of(self, container: Container, ready: Preparation) -> Launch:
+        settings = self._deps.settings
+        has_log = container.host_config.log_config.type != "none"
+        config = container.config
+        return Launch(
+            container_id=container.id,
+            spec=ready.spec,
+            cgroup=ready.cgroup,
+            log_path=os.path.join(settings.container_dir(container.id), LOG_FILE)
+            if has_log
+            else None,
+            tty=config.tty,
+            stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+            runtime=runtime_name(container),
+        )
+
+    async def _learn_seccomp(self, container: Container, ready: Preparation) -> None:
+        """The runtime compiled a filter that was not in the cache: keep it for the next start."""
+        if ready.seccomp_key is not None:
+            state_dir = self._deps.runtime.runtime_state_dir(container.id)
+            await offload(self._deps.seccomp.learn, ready.seccomp_key, state_dir)
+
+    async def _record_intent(self, running: Container) -> None:
+        """That it was started survives even a power cut when a policy wants it up after one."""
+        previous = self._deps.store.get(running.id)
+        first = previous is None or not previous.started_once
+        policy = running.host_config.restart_policy.name
+        if first or policy not in ("", "no"):
+            intent = replace(running, state=previous.state if previous else running.state)
+            await self._deps.store.put(intent, durable=policy not in ("", "no"))
+
+    def track_log(self, container: Container) -> None:
+        """From now on its log is rotated, and followers are woken."""
+        config = container.host_config.log_config
+        if config.type != "none":
+            path = os.path.join(self._deps.settings.container_dir(container.id), LOG_FILE)
+            bundle = self._deps.runtime.bundle(container.id)
+            self._deps.logs.track(bundle, path, log_limits(config))
+
+    async def clear(self, identifier: str) -> None:
+        """Take away all that a run made: processes, cgroup, network, mounts. Idempotent."""
+        deps = self._deps
+        await deps.runtime.delete(identifier)
+        deps.logs.ended(identifier)
+        container = deps.store.get(identifier)
+        for mount in container.mounts if container is not None else ():
+            if mount.type == "volume":
+                await deps.volumes.release(mount.name, identifier)
+        results = await asyncio.gather(
+            deps.network.detach(identifier),
+            deps.roots.release_run(identifier),
+            offload(self._unmount_shm, identifier),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    def _unmount_shm(self, identifier: str) -> None:
+        shm = self._deps.settings.shm_dir(identifier)
+        if os.path.lexists(shm):
+            unmount(shm)
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(shm)
+
+
+def _running(container: Container, attachment: Attachment, launched: Launched) -> Container:
+    observed = State(
+        pid=launched.process.pid,
+        pid_start=launched.process.start,
+        monitor_pid=launched.monitor.pid,
+        monitor_start=launched.monitor.start,
+        started_ns=now_ns(),
+        finished_ns=container.state.finished_ns,
+    )
+    return replace(
+        state.apply(container, "start", observed),
+        networks=dict(attachment.endpoints) or container.networks,
+        ports=dict(attachment.ports),
+        sandbox_path=attachment.sandbox_path or "",
+        started_once=True,
+    )
