@@ -6,6 +6,7 @@ itself is not kept. A *snapshot* is a container's writable directory on top of a
 
     layers/HEX/{diff,spill,recipe,notes,layer.json}     HEX: the ChainID's digits
     snapshots/KEY/{upper,work,parent}                   parent: a link whose text is the ChainID
+    inits/HEX                                           what containers need on top (`initlayer`)
     tmp/                                                half-made and half-removed; emptied at start
 
     layer:    tmp ── apply_layer ──▶ committed ── remove_layer ──▶ tmp ──▶ gone
@@ -34,6 +35,7 @@ from naru.kernel.files import open_beneath, remove_tree, syncfs, write_atomic
 from naru.kernel.mount import mount_overlay, unmount
 from naru.kernel.threads import offload
 from naru.spec.oci.digest import digest_of, parse_digest
+from naru.storage import initlayer
 from naru.storage.archive import changes, jobs
 from naru.storage.archive.changes import Change
 from naru.storage.archive.headers import ArchiveError
@@ -54,6 +56,9 @@ _CREATING = declare("snapshots.creating")
 _CREATED = declare("snapshots.created")
 _MOUNTED = declare("snapshots.mounted")
 _REMOVING = declare("snapshots.removing")
+_INIT_BUILT = declare("snapshots.init-built")
+
+_NONE = "none"
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +97,11 @@ class Snapshots:
         self._layers_dir = os.path.join(root, "layers")
         self._snapshots_dir = os.path.join(root, "snapshots")
         self._tmp_dir = os.path.join(root, "tmp")
-        self._empty_dir = os.path.join(root, "empty")
+        self._inits_dir = os.path.join(root, "inits")
         self.set_aside: list[str] = []
-        for folder in (root, self._layers_dir, self._snapshots_dir, self._empty_dir):
+        for folder in (root, self._layers_dir, self._snapshots_dir, self._inits_dir):
             os.makedirs(folder, mode=0o700, exist_ok=True)
             os.chmod(folder, 0o700)
-        os.chmod(self._empty_dir, 0o755)
         remove_tree(self._tmp_dir)
         os.mkdir(self._tmp_dir, 0o700)
         self._layers: dict[str, Layer] = {}
@@ -222,6 +226,7 @@ class Snapshots:
             if layer.parent == chain:
                 raise Conflict(f"layer {chain} is the parent of {layer.chain_id}")
         self._layers.pop(chain, None)
+        await offload(self._discard, self._init_dir(chain))
         await offload(self._discard, self._layer_dir(chain))
 
     def layer_archive(self, chain: str) -> AsyncIterator[bytes]:
@@ -253,6 +258,9 @@ class Snapshots:
             log.info("layer %s belongs to no image: removing it", chain)
             del self._layers[chain]
             await offload(self._discard, self._layer_dir(chain))
+        for name in os.listdir(self._inits_dir):
+            if name != _NONE and "sha256:" + name not in self._layers:
+                await offload(self._discard, os.path.join(self._inits_dir, name))
         for key in [key for key in self.keys() if key not in keys]:
             log.info("snapshot %s belongs to no container: removing it", key)
             await self.remove(key)
@@ -296,7 +304,8 @@ class Snapshots:
             os.mkdir(os.path.join(folder, "upper"), 0o755)
             os.chmod(os.path.join(folder, "upper"), 0o755)
             os.mkdir(os.path.join(folder, "work"), 0o700)
-            os.symlink(top_chain or "none", os.path.join(folder, "parent"))
+            os.symlink(top_chain or _NONE, os.path.join(folder, "parent"))
+            self._ensure_init(top_chain)
             os.rename(folder, path)
         except BaseException:
             remove_tree(folder)
@@ -316,7 +325,7 @@ class Snapshots:
 
     def mount_layers(self, top_chain: str | None, target: str) -> None:
         """Mount an image's files, read-only, on `target`. Raises: NotFound, OSError."""
-        lowers = self._lower_dirs(top_chain)
+        lowers = self._diff_dirs(top_chain) or [self._ensure_init(None)]
         mount_overlay(target, lowers, None, None, options=OVERLAY_OPTIONS, read_only=True)
 
     def unmount(self, target: str) -> None:
@@ -339,12 +348,33 @@ class Snapshots:
         remove_tree(gone)
 
     def lower_dirs(self, key: str) -> list[str]:
-        """The snapshot's layers, the topmost first; at least one. Raises: NotFound."""
-        return self._lower_dirs(self.parent(key))
+        """What the snapshot stands on, the topmost first: the init layer, then the image's.
 
-    def _lower_dirs(self, top: str | None) -> list[str]:
-        lowers = [os.path.join(self._layer_dir(chain), "diff") for chain in self._chain(top)]
-        return lowers or [self._empty_dir]
+        Raises: NotFound.
+        """
+        parent = self.parent(key)
+        return [self._ensure_init(parent), *self._diff_dirs(parent)]
+
+    def _diff_dirs(self, top: str | None) -> list[str]:
+        return [os.path.join(self._layer_dir(chain), "diff") for chain in self._chain(top)]
+
+    def _init_dir(self, top_chain: str | None) -> str:
+        name = parse_digest(top_chain).removeprefix("sha256:") if top_chain else _NONE
+        return os.path.join(self._inits_dir, name)
+
+    def _ensure_init(self, top_chain: str | None) -> str:
+        """The image's init layer, which is made when it is missing. Raises: OSError."""
+        path = self._init_dir(top_chain)
+        if not os.path.isdir(path):
+            folder = os.path.join(self._tmp_dir, "init-" + secrets.token_hex(8))
+            try:
+                os.mkdir(folder, 0o755)
+                initlayer.build(folder, self._diff_dirs(top_chain))
+                _INIT_BUILT()
+                initlayer.place(folder, path)
+            finally:
+                remove_tree(folder)
+        return path
 
     def parent(self, key: str) -> str | None:
         """The ChainID that the snapshot stands on. Raises: NotFound."""
@@ -352,7 +382,7 @@ class Snapshots:
             chain = os.readlink(os.path.join(self._snapshot_dir(key), "parent"))
         except OSError as error:
             raise NotFound(f"No such snapshot: {key}") from error
-        return None if chain == "none" else chain
+        return None if chain == _NONE else chain
 
     def upper_dir(self, key: str) -> str:
         return os.path.join(self._snapshot_dir(key), "upper")
@@ -367,8 +397,7 @@ class Snapshots:
 
     async def changes(self, key: str) -> list[Change]:
         """What was changed since `create`, as `docker diff` tells it. Raises: NotFound."""
-        comparison = changes.Comparison(self.lower_dirs(key))
-        return await offload(comparison.run, self.upper_dir(key))
+        return await offload(changes.compare, self.upper_dir(key), self.lower_dirs(key))
 
     async def usage(self, key: str) -> int:
         """Bytes of the files that the container wrote."""

@@ -1,20 +1,22 @@
 """What a container changed, path by path: its upper directory against its image's layers.
 
-Spec: Engine API, ContainerChanges (`docker diff`): a changed path's parents are named as modified.
+A file counts as changed when its mode, owner, device, size or time differs; a directory when its
+mode or owner does, or when something below it changed. Nothing is followed, everything is reached
+by descriptor.
+
+Spec: Engine API, ContainerChanges (`docker diff`).
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from naru.kernel.files import open_beneath
-
 MODIFIED, ADDED, DELETED = 0, 1, 2
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NODE = os.O_PATH | os.O_NOFOLLOW
 _OPAQUE_XATTR = "trusted.overlay.opaque"
-_MAX_DEPTH = 900
+_MAX_DEPTH = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,99 +27,141 @@ class Change:
     kind: int
 
 
-class Comparison:
-    """Compares one upper directory with its lower ones, the topmost first; used once."""
+class Stack:
+    """One directory as several overlayfs layers show it, the topmost first."""
 
-    def __init__(self, lowers: Sequence[str]) -> None:
-        self._lowers = [os.open(lower, os.O_PATH | os.O_DIRECTORY) for lower in lowers]
-        self._changes: list[Change] = []
-        self._named: set[bytes] = set()
+    def __init__(self, folders: Sequence[int]) -> None:
+        """Takes the descriptors over: `close` closes them."""
+        self._folders = folders
 
-    def run(self, upper: str) -> list[Change]:
-        """The changes in the order of paths. Raises: OSError."""
-        fd = os.open(upper, _FOLDER)
-        try:
-            self._directory(fd, b"", 0)
-        finally:
-            os.close(fd)
-            for lower in self._lowers:
-                os.close(lower)
-        return self._changes
+    @classmethod
+    def open(cls, paths: Sequence[str]) -> "Stack":
+        return cls([os.open(path, _FOLDER) for path in paths])
 
-    def _directory(self, fd: int, prefix: bytes, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            return
-        for name in sorted(os.fsencode(name) for name in os.listdir(fd)):
+    def find(self, name: bytes) -> os.stat_result | None:
+        """What is visible as `name`, None when nothing is."""
+        for folder in self._folders:
             try:
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            path = prefix + b"/" + name
-            if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-                self._add(path, DELETED)
-            elif not stat.S_ISDIR(found.st_mode):
-                self._add(path, MODIFIED if self._below(path) is not None else ADDED)
-            else:
-                self._folder(fd, name, path, found, depth)
-
-    def _folder(
-        self, parent: int, name: bytes, path: bytes, found: os.stat_result, depth: int
-    ) -> None:
-        try:
-            fd = os.open(name, _FOLDER, dir_fd=parent)
-        except OSError:
-            return  # replaced meanwhile
-        try:
-            below = self._below(path)
-            if below is None:
-                self._add(path, ADDED)
-            elif _is_opaque(fd):
-                self._add(path, DELETED)
-            elif not _same(below, found):
-                self._add(path, MODIFIED)
-            self._directory(fd, path, depth + 1)
-        finally:
-            os.close(fd)
-
-    def _add(self, path: bytes, kind: int) -> None:
-        parent = path.rpartition(b"/")[0]
-        if kind != MODIFIED and parent and parent not in self._named:
-            self._named.add(parent)
-            self._changes.append(Change(os.fsdecode(parent), MODIFIED))
-        self._named.add(path)
-        self._changes.append(Change(os.fsdecode(path), kind))
-
-    def _below(self, path: bytes) -> os.stat_result | None:
-        """What the layers have at `path`, None when nothing, or it was deleted."""
-        for lower in self._lowers:
-            try:
-                fd = open_beneath(lower, path[1:], _NODE)
-            except OSError:
-                continue
-            try:
-                found = os.fstat(fd)
-            finally:
-                os.close(fd)
-            gone = stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
-            return None if gone else found
+            return None if is_whiteout(found) else found
         return None
 
+    def enter(self, name: bytes) -> "Stack":
+        """The directory `name`, empty when no directory is visible there."""
+        found: list[int] = []
+        for folder in self._folders:
+            try:
+                fd = os.open(name, _FOLDER, dir_fd=folder)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break  # something else hides what the layers below have
+            found.append(fd)
+            if is_opaque(fd):
+                break
+        return Stack(found)
 
-def _is_opaque(fd: int) -> bool:
+    def names(self) -> set[bytes]:
+        """Every visible name."""
+        hidden: set[bytes] = set()
+        shown: set[bytes] = set()
+        for folder in self._folders:
+            for name in map(os.fsencode, os.listdir(folder)):
+                if name in shown or name in hidden:
+                    continue
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                (hidden if is_whiteout(found) else shown).add(name)
+        return shown
+
+    @property
+    def top(self) -> int | None:
+        """The descriptor of the topmost directory."""
+        return self._folders[0] if self._folders else None
+
+    def close(self) -> None:
+        for folder in self._folders:
+            os.close(folder)
+        self._folders = ()
+
+
+def compare(upper: str, lowers: Sequence[str]) -> list[Change]:
+    """The changes in the order of paths, a directory before what is in it. Raises: OSError."""
+    changes: list[Change] = []
+    below = Stack.open(lowers)
+    fd = os.open(upper, _FOLDER)
+    try:
+        _compare(fd, below, b"", changes)
+    finally:
+        os.close(fd)
+        below.close()
+    return changes
+
+
+def _compare(fd: int, below: Stack, path: bytes, changes: list[Change]) -> None:
+    names = {os.fsencode(name) for name in os.listdir(fd)}
+    gone = below.names() - names if is_opaque(fd) else set()
+    for name in sorted(names | gone):
+        called = path + b"/" + name
+        before = below.find(name)
+        if name in gone:
+            changes.append(Change(os.fsdecode(called), DELETED))
+            continue
+        try:
+            now = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if is_whiteout(now):
+            if before is not None:
+                changes.append(Change(os.fsdecode(called), DELETED))
+            continue
+        at = len(changes)
+        if stat.S_ISDIR(now.st_mode):
+            _descend(fd, below, name, called, changes)
+        if before is None:
+            changes.insert(at, Change(os.fsdecode(called), ADDED))
+        elif len(changes) > at or _differs(before, now):
+            changes.insert(at, Change(os.fsdecode(called), MODIFIED))
+
+
+def _descend(parent: int, below: Stack, name: bytes, path: bytes, changes: list[Change]) -> None:
+    if path.count(b"/") > _MAX_DEPTH:
+        return
+    try:
+        fd = os.open(name, _FOLDER, dir_fd=parent)
+    except OSError:
+        return  # replaced meanwhile
+    entered = below.enter(name)
+    try:
+        _compare(fd, entered, path, changes)
+    finally:
+        os.close(fd)
+        entered.close()
+
+
+def is_whiteout(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev == 0
+
+
+def is_opaque(fd: int) -> bool:
     try:
         return os.getxattr(fd, _OPAQUE_XATTR) == b"y"
     except OSError:
         return False
 
 
-def _same(below: os.stat_result, found: os.stat_result) -> bool:
-    """Whether a directory is in the upper layer only for the sake of what is in it."""
-    return stat.S_ISDIR(below.st_mode) and (
-        below.st_mode,
-        below.st_uid,
-        below.st_gid,
-        below.st_mtime_ns,
-    ) == (found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns)
+def _differs(before: os.stat_result, now: os.stat_result) -> bool:
+    if (before.st_mode, before.st_uid, before.st_gid, before.st_rdev) != (
+        now.st_mode,
+        now.st_uid,
+        now.st_gid,
+        now.st_rdev,
+    ):
+        return True
+    return not stat.S_ISDIR(now.st_mode) and (
+        before.st_size != now.st_size or before.st_mtime_ns != now.st_mtime_ns
+    )
 
 
 def usage(path: str) -> int:
@@ -126,15 +170,10 @@ def usage(path: str) -> int:
     total = 0
     for _, _, names, fd in os.fwalk(path, follow_symlinks=False):
         for name in names:
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if found.st_nlink > 1:
-                key = (found.st_dev, found.st_ino)
-                if key in seen:
+                if found.st_nlink > 1 and (found.st_dev, found.st_ino) in seen:
                     continue
-                seen.add(key)
-            if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+                seen.add((found.st_dev, found.st_ino))
                 total += found.st_size
     return total
