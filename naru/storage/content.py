@@ -101,6 +101,11 @@ class Content:
         remove_tree(self._ingest)
         os.mkdir(self._ingest, 0o700)
 
+    @property
+    def ingest_dir(self) -> str:
+        """Where half-made things may lie: emptied at the start."""
+        return self._ingest
+
     def path(self, digest: str) -> str:
         """Where the blob lies, or would. Raises: InvalidParameter for a malformed digest."""
         return os.path.join(self._blobs, parse_digest(digest).removeprefix("sha256:"))

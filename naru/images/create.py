@@ -1,0 +1,186 @@
+"""Images that come into being here: from a tar (import) and from a container (commit).
+
+Both end the same way: the layer is applied, then layer, image and tag are committed as one record.
+
+Spec: Engine API 1.51, ImageCreate with `fromSrc`, ImageCommit.
+"""
+
+import platform
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from naru.base.clock import now_ns, rfc3339
+from naru.base.failpoints import declare
+from naru.images.instructions import apply_changes
+from naru.images.layers import LayerStore
+from naru.images.model import Emit, Image, ImageRecord, encode_config
+from naru.images.spool import through_pipe
+from naru.images.store import ImageStore
+from naru.spec.engine.container_config import ContainerConfig
+from naru.spec.oci.digest import chain_ids
+from naru.spec.oci.image import History, ImageConfig, RootFS, RunConfig
+from naru.spec.oci.reference import Reference
+
+IMPORT_APPLIED = declare("images.import-applied")
+COMMIT_APPLIED = declare("images.commit-applied")
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+EMPTY_LAYER = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+"""Digest of the tar that holds nothing: 1,024 zero bytes."""
+
+
+def host_architecture() -> str:
+    """This machine's architecture in Go's words."""
+    machine = platform.machine()
+    return _ARCHITECTURES.get(machine, machine)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """What to make of a container. `config`: instead of the container's own; `command`: what it
+    ran, for the history."""
+
+    container_id: str
+    image: Image | None
+    config: ContainerConfig
+    command: Sequence[str]
+    author: str = ""
+    comment: str = ""
+    changes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """What import and commit work with."""
+
+    store: ImageStore
+    layers: LayerStore
+    emit: Emit
+
+    async def import_tar(
+        self,
+        stream: AsyncIterator[bytes],
+        ref: Reference | None,
+        message: str,
+        changes: Sequence[str],
+        architecture: str | None = None,
+    ) -> str:
+        """An image of one layer out of a root file system's tar, unpacked as it comes; its id.
+
+        Raises: InvalidParameter for a bad instruction (before anything is read) or a bad tar.
+        """
+        run_config = apply_changes(RunConfig(), changes)
+        with self.layers.arriving():
+            layer = await through_pipe(stream, self.layers.import_from)
+            IMPORT_APPLIED()
+            await self.layers.sync()
+            created = rfc3339(now_ns())
+            config = ImageConfig(
+                architecture=architecture or host_architecture(),
+                os="linux",
+                created=created,
+                config=run_config,
+                rootfs=RootFS(diff_ids=[layer.diff_id]),
+                history=[History(created=created, comment=message)],
+            )
+            image_id = await self._add(config, ref, "")
+        self._tell("import", image_id, ref.familiar if ref is not None else image_id)
+        return image_id
+
+    async def commit(self, request: CommitRequest, ref: Reference | None) -> str:
+        """An image of the container's image and its changes on top; its id.
+
+        Raises: InvalidParameter for a bad instruction.
+        """
+        run_config = apply_changes(to_run_config(request.config), request.changes)
+        base = request.image
+        diff_ids = list(base.config.rootfs.diff_ids) if base is not None else []
+        with self.layers.arriving(), self.layers.pinned(chain_ids(diff_ids)):
+            layer = await self.layers.commit(request.container_id)
+            COMMIT_APPLIED()
+            is_empty = layer.diff_id == EMPTY_LAYER
+            if not is_empty:
+                diff_ids.append(layer.diff_id)
+                await self.layers.sync()
+            config = _child_config(request, run_config, diff_ids, is_empty)
+            image_id = await self._add(config, ref, base.id if base is not None else "")
+        self._tell("create", image_id, image_id)
+        if ref is not None:
+            self._tell("tag", image_id, ref.familiar)
+        return image_id
+
+    async def _add(self, config: ImageConfig, ref: Reference | None, parent: str) -> str:
+        text, image_id = encode_config(config)
+        record = ImageRecord(
+            id=image_id,
+            config=text,
+            parent=parent if parent != image_id else "",
+            last_tagged_ns=now_ns() if ref is not None else 0,
+        )
+        await self.store.add(record, (ref,) if ref is not None else ())
+        return image_id
+
+    def _tell(self, action: str, image_id: str, name: str) -> None:
+        image = self.store.get(image_id)
+        labels = dict(image.labels) if image is not None else {}
+        self.emit("image", action, image_id, {**labels, "name": name})
+
+
+def _child_config(
+    request: CommitRequest, run_config: RunConfig, diff_ids: Sequence[str], is_empty: bool
+) -> ImageConfig:
+    created = rfc3339(now_ns())
+    entry = History(
+        created=created,
+        created_by=" ".join(request.command),
+        author=request.author,
+        comment=request.comment,
+        empty_layer=is_empty,
+    )
+    base = request.image
+    if base is None:
+        base_config = ImageConfig(architecture=host_architecture(), os="linux")
+    else:
+        base_config = base.config
+    history = list(base_config.history or [])
+    if not history:
+        history = [History(created=base_config.created) for _ in base_config.rootfs.diff_ids]
+    return msgspec.structs.replace(
+        base_config,
+        author=request.author,
+        created=created,
+        config=run_config,
+        rootfs=RootFS(diff_ids=list(diff_ids)),
+        history=[*history, entry],
+    )
+
+
+def to_run_config(config: ContainerConfig) -> RunConfig:
+    """The part of a container's configuration that belongs to an image."""
+    return RunConfig(
+        user=config.user,
+        exposed_ports=_given(config.exposed_ports),
+        env=config.env,
+        entrypoint=_words(config.entrypoint),
+        cmd=_words(config.cmd),
+        volumes=config.volumes,
+        working_dir=config.working_dir,
+        labels=config.labels if config.labels is not None else {},
+        stop_signal=_given(config.stop_signal) or "",
+        healthcheck=_given(config.healthcheck),
+        on_build=config.on_build,
+        shell=_given(config.shell),
+        args_escaped=bool(_given(config.args_escaped)),
+    )
+
+
+def _given(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _words(value: list[str] | str | None) -> list[str] | None:
+    return [value] if isinstance(value, str) else value

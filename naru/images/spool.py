@@ -1,0 +1,176 @@
+"""A request's body on its way into a temporary file without a name.
+
+The file vanishes with its descriptor, so a crash leaves nothing. A thread is held only while bytes
+are written, never while the client is waited for.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+from naru.base.errors import InvalidParameter
+from naru.kernel.files import write_all
+from naru.kernel.threads import offload
+from naru.storage.archive import compression
+
+_WRITE_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+def temporary_file(directory: str) -> int:
+    """A descriptor of a new nameless file in `directory`, for reading and writing."""
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    return os.open(directory, flags, 0o600)
+
+
+class Spool:
+    """A body in a file. `fd` stays open until `close`; reads do not move its position."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    def pread(self, offset: int, size: int) -> bytes:
+        return os.pread(self.fd, size, offset)
+
+    @property
+    def form(self) -> str:
+        """How the body is compressed, by its first bytes."""
+        return compression.detect(self.pread(0, 6))
+
+    def close(self) -> None:
+        """Give the file up; harmless twice."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def receive(stream: AsyncIterator[bytes], directory: str) -> Spool:
+    """The whole `stream` as it comes. Raises: OSError of the disk, whatever the stream raises."""
+    spool = Spool(temporary_file(directory))
+    try:
+        parts: list[bytes] = []
+        waiting = 0
+        async for chunk in stream:
+            parts.append(chunk)
+            waiting += len(chunk)
+            if waiting >= _WRITE_BYTES:
+                await offload(_append, spool.fd, parts)
+                parts, waiting = [], 0
+        await offload(_append, spool.fd, parts)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+def _append(fd: int, parts: list[bytes]) -> None:
+    for part in parts:
+        write_all(fd, part)
+
+
+def inflate(spool: Spool, directory: str) -> Spool:
+    """The plain bytes of a compressed spool in a spool of their own. Raises: ArchiveError."""
+    position = 0
+
+    def read(size: int) -> bytes:
+        nonlocal position
+        data = spool.pread(position, size)
+        position += len(data)
+        return data
+
+    plain = Spool(temporary_file(directory))
+    try:
+        for chunk in compression.decompress(spool.form, read, compression.Limits()):
+            write_all(plain.fd, chunk)
+    except BaseException:
+        plain.close()
+        raise
+    return plain
+
+
+def digest_range(fd: int, offset: int, size: int) -> str:
+    """sha256 of a part of the file."""
+    found = hashlib.sha256()
+    end = offset + size
+    while offset < end:
+        data = os.pread(fd, min(_WRITE_BYTES, end - offset), offset)
+        if not data:
+            raise InvalidParameter("invalid archive: it ends within an entry")
+        found.update(data)
+        offset += len(data)
+    return "sha256:" + found.hexdigest()
+
+
+async def through_pipe(stream: AsyncIterator[bytes], consume: Callable[[int], Awaitable[T]]) -> T:
+    """What `consume` makes of a pipe that `stream` is written to as it comes.
+
+    A consumer that has read enough ends the writing; its error outweighs the stream's.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writing, False)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    async def feed() -> None:
+        try:
+            async for chunk in stream:
+                await write_pipe(writing, chunk)
+        except BrokenPipeError:
+            return
+        finally:
+            os.close(writing)
+
+    async def eat() -> T:
+        try:
+            return await consume(reading)
+        finally:
+            os.close(reading)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            result = group.create_task(eat())
+            group.create_task(feed())
+    except* Exception as errors:
+        raise errors.exceptions[0] from None
+    return result.result()
+
+
+async def write_pipe(fd: int, data: bytes) -> None:
+    """Write all of `data` to a pipe that does not block. Raises: BrokenPipeError."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            await _writable(fd)
+
+
+async def _writable(fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(fd, tell)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(fd)
