@@ -19,7 +19,6 @@ LINK_MADE = declare("network.attach.link-made")
 LINK_READY = declare("network.attach.link-ready")
 PORTS_PUBLISHED = declare("network.attach.ports-published")
 PORTS_REMOVED = declare("network.detach.ports-removed")
-LINK_DELETED = declare("network.detach.link-deleted")
 NETNS_REMOVED = declare("network.detach.netns-removed")
 
 
@@ -71,20 +70,17 @@ class Sandboxes:
         LINK_READY()
 
     def tear_down(self, plan: Attached) -> None:
-        """Remove everything, whatever exists of it; every part is tried before this raises."""
+        """Remove everything, whatever exists of it; every part is tried before this raises.
+
+        The veth pair goes with the namespace, a moment later: see `reaper`.
+        """
         with contextlib.ExitStack() as steps:
             steps.callback(self._remove_netns, plan)
-            steps.callback(self._delete_link, plan)
             steps.callback(self._unpublish, plan)
 
     def _unpublish(self, plan: Attached) -> None:
         self._firewall.unpublish(plan.container_id)
         PORTS_REMOVED()
-
-    def _delete_link(self, plan: Attached) -> None:
-        if plan.endpoint is not None:
-            self._netlink.delete_link(plan.endpoint.link)
-        LINK_DELETED()
 
     def _remove_netns(self, plan: Attached) -> None:
         netns.remove_netns(plan.pin)

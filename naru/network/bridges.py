@@ -70,7 +70,10 @@ class Bridges:
         network = self._networks["bridge"]
         length = IPv4Network(network.subnet).prefixlen
         self._index = self._netlink.ensure_bridge(
-            network.bridge, [(network.gateway, length)], mtu=network.mtu
+            network.bridge,
+            [(network.gateway, length)],
+            mtu=network.mtu,
+            mac=plan.bridge_mac(self._options.key),
         )
         # 127.0.0.1 of the host reaches published ports; the table keeps containers off it.
         host.set_sysctl(f"net/ipv4/conf/{network.bridge}/route_localnet", "1")

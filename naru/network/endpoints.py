@@ -21,9 +21,16 @@ from naru.network import bindings, plan
 from naru.network.attach import Sandboxes
 from naru.network.gate import Gate
 from naru.network.ipam import AddressSpace, mac_of
-from naru.network.model import Attachment, AttachRequest, Network, Publication
+from naru.network.model import (
+    Attachment,
+    AttachRequest,
+    Network,
+    NetworkOptions,
+    Publication,
+)
 from naru.network.plan import Attached, EndpointPlan
 from naru.network.ports import Owner, PortTable
+from naru.network.reaper import Reaper
 from naru.network.validate import normal_mac
 from naru.spec.engine.container_config import EndpointSettings, PortBinding
 
@@ -39,11 +46,14 @@ INTERFACE = "eth0"
 class Endpoints:
     """One per engine, on its event loop; `attached` is what is declared."""
 
-    def __init__(self, sandboxes: Sandboxes, ports: PortTable, exec_root: str, key: str) -> None:
+    def __init__(
+        self, sandboxes: Sandboxes, ports: PortTable, reaper: Reaper, options: NetworkOptions
+    ) -> None:
         self._sandboxes = sandboxes
+        self._reaper = reaper
         self._ports = ports
-        self._exec_root = exec_root
-        self._key = key
+        self._exec_root = options.exec_root
+        self._key = options.key
         self._spaces: dict[str, AddressSpace] = {}
         self._leaving: set[str] = set()
         self.attached: dict[str, Attached] = {}
@@ -95,7 +105,7 @@ class Endpoints:
                 raise InvalidParameter(f"address {address} is not free in {network.subnet}")
             item = replace(
                 item,
-                endpoint=self._endpoint(container_id, network, settings),
+                endpoint=self._endpoint(network, settings),
                 publications=_publications(kept.ports, settings.ip_address),
             )
             owner = Owner(container_id, kept.name, settings.ip_address)
@@ -128,15 +138,13 @@ class Endpoints:
             ip_prefix_len=space.subnet.prefixlen,
             mac_address=normal_mac(mac) if mac else mac_of(address),
         )
-        endpoint = self._endpoint(request.container_id, network, settings)
+        endpoint = self._endpoint(network, settings)
         return replace(item, settings=settings, endpoint=endpoint)
 
-    def _endpoint(
-        self, container_id: str, network: Network, settings: EndpointSettings
-    ) -> EndpointPlan:
+    def _endpoint(self, network: Network, settings: EndpointSettings) -> EndpointPlan:
         return EndpointPlan(
             network=network,
-            link=plan.link_name(self._key, container_id, network.id),
+            link=plan.link_name(self._key, settings.endpoint_id),
             interface=INTERFACE,
             address=settings.ip_address,
             prefix_length=settings.ip_prefix_len,
@@ -180,6 +188,8 @@ class Endpoints:
                 await offload(self._sandboxes.tear_down, item)
         finally:
             self._leaving.discard(item.container_id)
+        if item.endpoint is not None:
+            self._reaper.expect(item.endpoint.link)
         self._ports.release(item.container_id)
         if item.endpoint is not None:
             self._space(item.network).release(IPv4Address(item.endpoint.address))

@@ -9,12 +9,8 @@ from naru.spec.engine.container_config import EndpointSettings
 
 DEFAULT_DATA_ROOT = "/var/lib/naru"
 
-# What Docker sets in every sandbox of its own: ports below 1024 and ping need no capability.
-SANDBOX_SYSCTLS = (
-    ("net/ipv4/ip_unprivileged_port_start", "0"),
-    ("net/ipv4/ping_group_range", "0 2147483647"),
-    ("net/ipv6/conf/default/disable_ipv6", "1"),
-)
+# Interfaces made later have no IPv6, so nobody's router advertisement is heard; [::1] stays.
+SANDBOX_SYSCTLS = (("net/ipv6/conf/default/disable_ipv6", "1"),)
 
 
 def _tag(text: str, length: int) -> str:
@@ -39,9 +35,17 @@ def link_prefix(key: str) -> str:
     return "naru" + _tag("links " + key, 3)
 
 
-def link_name(key: str, container_id: str, network_id: str) -> str:
-    """The host's end of an endpoint's veth pair: 15 characters, derived, so it can be found."""
-    return link_prefix(key) + _tag(f"{container_id} {network_id}", 8)
+def link_name(key: str, endpoint_id: str) -> str:
+    """The host's end of an endpoint's veth pair: 15 characters, derived, so it can be found.
+
+    Not of the container: its next endpoint is made while the kernel still removes the last one.
+    """
+    return link_prefix(key) + _tag(endpoint_id, 8)
+
+
+def bridge_mac(key: str) -> str:
+    """The bridge's own hardware address; without one it would change with the links on it."""
+    return "02:42:" + hashlib.sha256(f"bridge {key}".encode()).digest()[:4].hex(":")
 
 
 def sandbox_folder(exec_root: str) -> str:

@@ -33,6 +33,7 @@ from naru.network.firewall import BridgeRules, Ruleset
 from naru.network.firewall_keeper import FirewallKeeper
 from naru.network.model import Attachment, NetworkOptions
 from naru.network.plan import Attached
+from naru.network.reaper import Reaper
 
 log = logging.getLogger("naru.network")
 
@@ -50,6 +51,7 @@ class Repair:
         firewall: FirewallKeeper,
         sandboxes: Sandboxes,
         endpoints: Endpoints,
+        reaper: Reaper,
         options: NetworkOptions,
     ) -> None:
         self._netlink = netlink
@@ -57,6 +59,7 @@ class Repair:
         self._firewall = firewall
         self._sandboxes = sandboxes
         self._endpoints = endpoints
+        self._reaper = reaper
         self._options = options
         self._tasks = TaskRegistry()
         self._links: LinkMonitor | None = None
@@ -111,8 +114,9 @@ class Repair:
                 lost = lost or (event.deleted and event.index == self._bridges.index)
             elif event.name == bridge:
                 lost = lost or event.deleted or not event.up
-            elif event.deleted and self._endpoints.owns_link(event.name):
-                lost = True
+            elif event.deleted:
+                self._reaper.gone(event.name)
+                lost = lost or self._endpoints.owns_link(event.name)
         if lost:
             self._links_dirty = True
             self._wake()
@@ -170,9 +174,8 @@ class Repair:
             netns.remove_netns(os.path.join(folder, name))
         links = {item.endpoint.link for item in attached if item.endpoint is not None}
         prefix = plan.link_prefix(self._options.key)
-        for link in self._netlink.links():
-            if link.name.startswith(prefix) and link.name not in links:
-                self._netlink.delete_link(link.name)
+        present = [link.name for link in self._netlink.links() if link.name.startswith(prefix)]
+        self._reaper.delete([name for name in present if name not in links])
 
     def _restore_links(self, attached: Sequence[Attached]) -> list[str]:
         """Bridge, and every endpoint's link on it. Answers what could not be put back."""

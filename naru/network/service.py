@@ -26,6 +26,7 @@ from naru.network.model import (
     NetworkOptions,
 )
 from naru.network.ports import ANY_V4, PortTable
+from naru.network.reaper import Reaper
 from naru.network.repair import Repair
 from naru.spec.engine.container_config import EndpointSettings, PortBinding
 from naru.spec.engine.network import NetworkResource
@@ -47,10 +48,12 @@ class NetworkService:
         self._firewall = FirewallKeeper(nft, plan.table_name(options.key))
         self._sandboxes = Sandboxes(netlink, self._firewall)
         self._ports = PortTable(options.publish_address)
-        self._endpoints = Endpoints(self._sandboxes, self._ports, options.exec_root, options.key)
+        self._reaper = Reaper(netlink, options.key)
+        self._endpoints = Endpoints(self._sandboxes, self._ports, self._reaper, options)
         self._repair = Repair(
-            netlink, self._bridges, self._firewall, self._sandboxes, self._endpoints, options
-        )
+            netlink, self._bridges, self._firewall, self._sandboxes, self._endpoints, self._reaper,
+            options,
+        )  # fmt: skip
 
     async def open(self) -> None:
         """Read the records and make the default bridge. Raises: Conflict, InvalidParameter."""
@@ -66,6 +69,7 @@ class NetworkService:
 
     async def close(self) -> None:
         """Stop watching. Bridge, table, links and published ports stay: containers use them."""
+        await self._reaper.close()
         await self._repair.stop()
 
     def networks(self) -> list[NetworkResource]:
