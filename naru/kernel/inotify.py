@@ -60,3 +60,13 @@ class FolderWatch:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def watch_file(path: str) -> int:
+    """A descriptor that is readable after each change of the file `path`. Raises: OSError."""
+    fd: int = syscalls.check(syscalls.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if syscalls.libc.inotify_add_watch(fd, os.fsencode(path), ctypes.c_uint32(MODIFY)) < 0:
+        error = syscalls.failure(path)
+        os.close(fd)
+        raise error
+    return fd
