@@ -80,7 +80,8 @@ class Creator:
         async with Undo(f"create {name}") as undo:
             undo.push("name", lambda: store.release_name(name, container.id))
             container = replace(container, name=name)
-            await self._make(container, image, undo)
+            with self._deps.images.hold(image):
+                await self._make(container, image, undo)
         self._deps.emit("container", "create", container.id, labels.of_event(container))
         return Created(container.id, warnings)
 

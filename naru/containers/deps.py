@@ -8,6 +8,7 @@ from naru.base.tasks import TaskRegistry
 from naru.containers.rootfs import RootMounts
 from naru.containers.store import ContainerStore
 from naru.images.service import ImageService
+from naru.kernel.spawn import Spawner
 from naru.network.service import NetworkService
 from naru.runtime.facts import HostFacts
 from naru.runtime.logs.service import LogService
@@ -63,6 +64,7 @@ class Deps:
     volumes: Volumes
     network: NetworkService
     runtime: Runtime
+    spawner: Spawner
     logs: LogService
     seccomp: SeccompCache
     tasks: TaskRegistry

@@ -20,8 +20,14 @@ from naru.network.model import Attachment
 from naru.runtime import etc_files, mountpoints, security
 from naru.runtime.devices import block_numbers, host_devices, resolve_devices
 from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
-from naru.runtime.ocispec import SpecRequest, build_spec, environment, process_capabilities
-from naru.runtime.seccomp import profile
+from naru.runtime.ocispec import (
+    SpecRequest,
+    build_spec,
+    container_mounts,
+    environment,
+    process_capabilities,
+)
+from naru.runtime.seccomp.profile import default_profile, parse_profile
 from naru.runtime.user import ResolvedUser, resolve_user
 
 
@@ -99,39 +105,56 @@ def _prepare(
     volumes: Mapping[str, str],
     shared: _Shared,
 ) -> Preparation:
-    settings, facts = deps.settings, deps.facts
+    settings = deps.settings
     config, host_config = container.config, container.host_config
     rootfs = deps.roots.path(container.id)
-    options = security.parse(host_config.security_opt)
     mounts = tuple(_oci_mount(mount, volumes) for mount in container.mounts) + _tmpfs(container)
     root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        user = _user(root_fd, container)
-        mountpoints.prepare(root_fd, mounts, config.working_dir, user)
+        request = _request(deps, container, attachment, mounts, shared, root_fd)
+        mountpoints.prepare_rootfs(root_fd, container_mounts(request))
+        if config.working_dir:
+            mountpoints.make_working_dir(root_fd, config.working_dir)
     finally:
         os.close(root_fd)
-    directory = settings.container_dir(container.id)
     if shared.files_of == container.id:
-        _write_files(deps, container, attachment, directory)
-    files = settings.container_dir(shared.files_of)
+        _write_files(deps, container, attachment, settings.container_dir(container.id))
     if host_config.ipc_mode == "shareable":
         os.makedirs(shared.shm_path, mode=0o700, exist_ok=True)
         mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size}")
+    learn = None
+    if request.seccomp is not None and shares_filters(container):
+        learn = deps.seccomp.key(request.seccomp)
+    return Preparation(build_spec(request), request.cgroups_path, learn)
+
+
+def _request(
+    deps: Deps,
+    container: Container,
+    attachment: Attachment,
+    mounts: tuple[OciMount, ...],
+    shared: _Shared,
+    root_fd: int,
+) -> SpecRequest:
+    settings, facts = deps.settings, deps.facts
+    config, host_config = container.config, container.host_config
+    user = _user(root_fd, container)
+    options = security.parse(host_config.security_opt)
+    section, bpf = _seccomp(deps, container, options)
     devices = (
         host_devices() if host_config.privileged else resolve_devices(host_config.devices or ())
     )
-    filtering = _seccomp(deps, container, options)
-    cgroup = _cgroup_path(deps, container)
-    request = SpecRequest(
+    files = settings.container_dir(shared.files_of)
+    return SpecRequest(
         id=container.id,
         config=config,
         host_config=host_config,
         args=(container.path, *container.args),
         env=environment(config, hostname=config.hostname, home=user.home),
         user=user,
-        rootfs=rootfs,
+        rootfs=deps.roots.path(container.id),
         host=facts,
-        cgroups_path=cgroup,
+        cgroups_path=_cgroup_path(deps, container),
         hostname=config.hostname,
         domainname=config.domainname,
         network_path=attachment.sandbox_path,
@@ -144,38 +167,33 @@ def _prepare(
         devices=devices,
         block_numbers=block_numbers(_block_paths(container)),
         security=options,
-        seccomp=filtering.profile,
-        seccomp_bpf=filtering.bpf,
+        seccomp=section,
+        seccomp_bpf=bpf,
     )
-    learn = filtering.key if filtering.bpf is None else None
-    return Preparation(build_spec(request), cgroup, learn)
 
 
-@dataclass(frozen=True, slots=True)
-class _Filter:
-    """Of a profile its compiled filter when that is known, its section otherwise; or nothing."""
-
-    profile: Mapping[str, Any] | None = None
-    bpf: str | None = None
-    key: str | None = None
-
-
-def _seccomp(deps: Deps, container: Container, options: security.SecurityOptions) -> _Filter:
+def _seccomp(
+    deps: Deps, container: Container, options: security.SecurityOptions
+) -> tuple[Mapping[str, Any] | None, str | None]:
+    """The profile's section, or instead of it the compiled filter when that is known."""
     facts, host_config = deps.facts, container.host_config
     if host_config.privileged or options.unconfined or not facts.seccomp:
-        return _Filter()
+        return None, None
     capabilities = process_capabilities(host_config, facts)
     if options.custom_profile:
-        section = profile.parse_profile(
-            options.custom_profile, capabilities, facts.machine, facts.kernel
-        )
-        return _Filter(profile=section)
-    section = profile.default_profile(capabilities, facts.machine, facts.kernel)
-    if runtime_name(container) is not None:
-        return _Filter(profile=section)
-    key = deps.seccomp.key(section)
-    bpf = deps.seccomp.get(key)
-    return _Filter(None, bpf, key) if bpf is not None else _Filter(section, None, key)
+        text = options.custom_profile
+        return parse_profile(text, capabilities, facts.machine, facts.kernel), None
+    section = default_profile(capabilities, facts.machine, facts.kernel)
+    if not shares_filters(container):
+        return section, None
+    bpf = deps.seccomp.get(deps.seccomp.key(section))
+    return (None, bpf) if bpf is not None else (section, None)
+
+
+def shares_filters(container: Container) -> bool:
+    """Whether its filter is the default profile, compiled by the default runtime."""
+    options = security.parse(container.host_config.security_opt)
+    return not options.custom_profile and runtime_name(container) is None
 
 
 def runtime_name(container: Container) -> str | None:

@@ -140,10 +140,6 @@ class Reconciler:
         for name in await offload(_names, os.path.join(deps.settings.exec_root, "rootfs")):
             if name not in adopted:
                 await self._recipe.clear(name)
-        keys = deps.snapshots.keys()
-        for key in keys:
-            if deps.store.get(key) is None and key not in deps.store.damaged:
-                await deps.snapshots.remove(key)
         directory = os.path.join(deps.settings.data_root, "containers")
         for name in await offload(_names, directory):
             if deps.store.get(name) is None and name not in deps.store.damaged:

@@ -39,7 +39,8 @@ class Containers:
     async def open(self) -> None:
         """Adopt what runs, finish or clear what was interrupted, start what policies want up."""
         wanted = await self.reconciler.reconcile()
-        await self.deps.images.collect_garbage()
+        known = {item.id for item in self.store} | set(self.store.damaged)
+        await self.deps.images.collect_garbage(known)
         self.deps.tasks.spawn("restart policies", self.reconciler.start_wanted(wanted))
 
     def image_users(self, image_id: str) -> list[ImageUse]:

@@ -9,7 +9,7 @@ from naru.base.errors import Conflict, Internal, InvalidParameter
 from naru.containers import labels
 from naru.containers.deps import Deps
 
-_PS = ("/usr/bin/ps", "/bin/ps")
+_PS = "/usr/bin/ps"
 _ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "COLUMNS": "32767"}
 
 
@@ -22,7 +22,7 @@ async def top(deps: Deps, ref: str, ps_args: str = "") -> tuple[list[str], list[
     if any("\0" in word for word in words):
         raise InvalidParameter("ps arguments: a NUL byte is not allowed")
     pids = deps.runtime.processes(container.id)
-    status, output = await deps.runtime.run_on_host([_PS[0], *words], _ENV)
+    status, output = await deps.spawner.run([_PS, *words], env=_ENV)
     text = output.decode(errors="replace")
     if status != 0:
         raise Internal(f"ps: {text.strip()}")
