@@ -138,6 +138,10 @@ class NetworkService:
         """Who has a port of the host: `container web`, `process nginx (pid 12)`, None."""
         return self._ports.holder_of(proto, port, host_ip)
 
+    def gateway_address(self) -> str:
+        """The default bridge's own address: what `host-gateway` means."""
+        return self._bridges.default.gateway
+
     async def stats(self, container_id: str) -> dict[str, InterfaceStats]:
         """Counters per interface as the container sees them; {} without interfaces."""
         item = self._endpoints.attached.get(container_id)
