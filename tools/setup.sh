@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-runtime}
 
-packages=(crun conmon libnftables1 tini busybox-static ca-certificates python3 python3-venv iproute2 libcap2-bin)
+packages=(crun conmon libnftables1 tini busybox-static ca-certificates python3 python3-venv iproute2 libcap2-bin procps)
 locks=(requirements.lock)
 if [ "$kind" = dev ]; then
   packages+=(nftables curl e2fsprogs)
