@@ -29,8 +29,6 @@ class LaunchRecord(msgspec.Struct, kw_only=True, frozen=True):
     cgroup: str
     runtime: str
     log_path: str | None = None
-    log_max_bytes: int = 0
-    log_max_files: int = 1
     tty: bool = False
     stdin: bool = False
     stdin_once: bool = False

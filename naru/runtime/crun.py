@@ -92,7 +92,7 @@ class OciRuntime:
         state_dir = self.state_dir(container_id)
         if not os.path.lexists(state_dir):
             return
-        if not (shortcut and self.binary.has_shortcuts):
+        if not (shortcut and self.binary.has_shortcuts) and os.listdir(state_dir):
             code, output = await self.command("delete", "--force", container_id)
             if code != 0 and os.path.exists(f"{state_dir}/status"):
                 raise Internal(f"{self.binary.path} delete {container_id}: {output}")

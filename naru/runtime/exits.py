@@ -1,13 +1,19 @@
 """How a container ended: conmon's exit file, else honestly unknown."""
 
+import asyncio
+import contextlib
+import signal
 from dataclasses import dataclass
 
 from naru.base.clock import now_ns
+from naru.base.undo import run_to_end
+from naru.kernel.cgroup import Cgroup
 from naru.kernel.process import ProcessHandle, ProcessId
 from naru.kernel.spawn import Child
 from naru.runtime.bundle import Bundle
 
 UNKNOWN_EXIT_CODE = 255
+_MONITOR_END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +36,46 @@ async def wait_ended(process: ProcessId) -> None:
         await handle.wait()
 
 
+async def end_child(child: Child) -> None:
+    """Waits for a monitor whose workload was killed, reaps it; kills it when it does not end."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MONITOR_END_S):
+            await child.wait()
+    if child.status is None:
+        child.kill()
+        await run_to_end(child.wait())
+
+
+async def end_monitor(monitor: ProcessId) -> None:
+    """As `end_child`, for a monitor that is no child of ours."""
+    try:
+        async with asyncio.timeout(_MONITOR_END_S):
+            await wait_ended(monitor)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError), ProcessHandle.open(monitor) as handle:
+            handle.send_signal(signal.SIGKILL)
+        await wait_ended(monitor)
+
+
 async def wait_exit(
-    bundle: Bundle, monitor: ProcessId, process: ProcessId, child: Child | None
+    bundle: Bundle,
+    monitor: ProcessId,
+    process: ProcessId,
+    child: Child | None,
+    cgroup: Cgroup | None,
 ) -> Exit:
     """Waits for the monitor, and for the workload when the monitor died before it.
 
-    `child`: the monitor, when it is our child and must be reaped.
+    `child`: the monitor, when it is our child and must be reaped. `cgroup` tells of OOM kills.
     """
     if child is not None:
         await child.wait()
     else:
         await wait_ended(monitor)
     status = bundle.exit_status()
-    if status is not None:
-        return Exit(status[0], True, bundle.saw_oom(), status[1])
-    await wait_ended(process)
-    return Exit(UNKNOWN_EXIT_CODE, False, bundle.saw_oom(), now_ns())
+    if status is None:
+        await wait_ended(process)
+    oom = bundle.saw_oom() or (cgroup is not None and cgroup.oom_kills() > 0)
+    if status is None:
+        return Exit(UNKNOWN_EXIT_CODE, False, oom, now_ns())
+    return Exit(status[0], True, oom, status[1])
