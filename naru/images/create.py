@@ -18,12 +18,12 @@ from naru.base.failpoints import declare
 from naru.images.instructions import apply_changes
 from naru.images.layers import LayerStore
 from naru.images.model import Emit, Image, ImageRecord, encode_config
-from naru.images.spool import through_pipe
 from naru.images.store import ImageStore
 from naru.spec.engine.container_config import ContainerConfig
 from naru.spec.oci.digest import chain_ids
 from naru.spec.oci.image import History, ImageConfig, RootFS, RunConfig
 from naru.spec.oci.reference import Reference
+from naru.storage.pipes import through_pipe
 
 IMPORT_APPLIED = declare("images.import-applied")
 COMMIT_APPLIED = declare("images.commit-applied")
