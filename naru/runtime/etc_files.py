@@ -8,6 +8,10 @@ from naru.base.errors import InvalidParameter
 HOST_GATEWAY = "host-gateway"
 FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")
 
+_NOTE = """\
+# Written by Naru at each start of the container. To change it for good use --dns, --dns-search and
+# --dns-option.
+"""
 _HOSTS_HEAD = "127.0.0.1\tlocalhost\n"
 _HOSTS_HEAD_V6 = (
     "::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -53,7 +57,9 @@ def hosts(
     names: Sequence[str] = (),
 ) -> str:
     """A container's own /etc/hosts. `names`: more names of the container (links, aliases)."""
-    own = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    full = f"{hostname}.{domainname}" if domainname else hostname
+    short = full.partition(".")[0]
+    own = full if short == full else f"{full} {short}"
     lines = [_HOSTS_HEAD, _HOSTS_HEAD_V6 if ipv6 else ""]
     lines += [f"{address}\t{name}\n" for address, name in extra]
     lines += [f"{address}\t{' '.join((own, *names))}\n" for address in addresses]
@@ -91,7 +97,7 @@ def resolv_conf(
         searches = [s for s in search if s != "."]
     if options:
         opts = list(options)
-    lines = [f"nameserver {server}" for server in servers]
+    lines = [_NOTE, *(f"nameserver {server}" for server in servers)]
     if searches:
         lines.append("search " + " ".join(searches))
     if opts:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from naru.base.errors import InvalidParameter, StartFailed
 from naru.kernel.files import open_beneath
-from naru.runtime.mounts import OciMount
+from naru.runtime.mounts import OciMount, depth
 
 # What Docker's init layer holds: made by us in each container, so `diff` and `commit` skip it.
 INIT_PATHS = (
@@ -29,10 +29,12 @@ INIT_PATHS = (
     "/.dockerenv",
     "/etc/hostname",
     "/etc/hosts",
+    "/etc/mtab",
     "/etc/resolv.conf",
 )
 
 _KERNEL_DIRECTORIES = ("/dev", "/proc", "/sys")
+_MTAB = "/etc/mtab"
 _PLACEHOLDERS = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 # Files that lxcfs and friends put over the kernel's; everything else in /proc stays the kernel's.
 _PROC_ALLOWED = frozenset(
@@ -96,8 +98,8 @@ def check_working_dir(path: str) -> None:
         )
 
 
-def make_working_dir(root_fd: int, path: str) -> str:
-    """Makes WORKDIR in the root file system as Docker does, and returns where it really is.
+def make_working_dir(root_fd: int, path: str, mounts: Sequence[OciMount] = ()) -> None:
+    """Makes WORKDIR as Docker does: in the root file system, or in the bind mount it lies in.
 
     Raises: InvalidParameter when it is no directory or leads into a process's open files.
     """
@@ -105,16 +107,41 @@ def make_working_dir(root_fd: int, path: str) -> str:
     resolved = resolve(root_fd, path)
     check_working_dir(resolved)
     if resolved == "/" or _inside(resolved, _KERNEL_DIRECTORIES):
-        return resolved
+        return
+    outer = _outermost(resolved, mounts)
     try:
-        os.close(_make_directories(root_fd, resolved))
+        if outer is None:
+            os.close(_make_directories(root_fd, resolved))
+        elif outer.type == "bind" and resolved != outer.destination:
+            _make_inside(outer, resolved)
     except NotADirectoryError as error:
         raise InvalidParameter(f"Cannot mkdir: {path} is not a directory") from error
-    return resolved
+    except OSError as error:
+        reason = (error.strerror or "failed").lower()
+        raise InvalidParameter(f"cannot make the working directory '{path}': {reason}") from error
 
 
-def prepare_rootfs(root_fd: int, mounts: Sequence[OciMount]) -> None:
-    """Makes the mount points of `mounts`, in that order, and what Docker's init layer has.
+def _make_inside(outer: OciMount, resolved: str) -> None:
+    """A directory in a bind mount's source; the container may own that, so links stay inside."""
+    source_fd = os.open(outer.source, _DIRECTORY | os.O_CLOEXEC)
+    try:
+        inside = resolve(source_fd, resolved[len(outer.destination.rstrip("/")) :])
+        with contextlib.suppress(OSError):  # a read-only volume: the runtime says what is missing
+            os.close(_make_directories(source_fd, inside))
+    finally:
+        os.close(source_fd)
+
+
+def _outermost(resolved: str, mounts: Sequence[OciMount]) -> OciMount | None:
+    """The last of `mounts` (parents first) that `resolved` lies in."""
+    for mount in reversed(mounts):
+        if _inside(resolved, (mount.destination.rstrip("/"),)):
+            return mount
+    return None
+
+
+def prepare(root_fd: int, mounts: Sequence[OciMount], working_dir: str = "") -> None:
+    """Makes the mount points of the user's `mounts`, what Docker's init layer has, and WORKDIR.
 
     Raises: StartFailed when a mount point leads where no mount may be.
     """
@@ -122,11 +149,14 @@ def prepare_rootfs(root_fd: int, mounts: Sequence[OciMount]) -> None:
         _kernel_directory(root_fd, path)
     for path in _PLACEHOLDERS:
         _placeholder(root_fd, path)
+    _placeholder(root_fd, _MTAB, "/proc/mounts")
     _make_file(root_fd, "/.dockerenv")
-    earlier: list[OciMount] = []
-    for mount in mounts:
-        _mount_point(root_fd, mount, earlier)
-        earlier.append(mount)
+    outer: list[OciMount] = []
+    for mount in sorted(mounts, key=depth):
+        _mount_point(root_fd, mount, outer)
+        outer.append(mount)
+    if working_dir:
+        make_working_dir(root_fd, working_dir, outer)
 
 
 def check_destination(mount: OciMount) -> None:
@@ -165,21 +195,22 @@ def _kernel_directory(root_fd: int, path: str) -> None:
         raise StartFailed(f"the image cannot be started: its {path} is {kind}")
 
 
-def _placeholder(root_fd: int, path: str) -> None:
-    """An empty file for a bind mount; a link or special file in its place is replaced."""
+def _placeholder(root_fd: int, path: str, link_to: str = "") -> None:
+    """An empty file for a bind mount, or a link; a foreign link or special file is replaced."""
     parent = resolve(root_fd, os.path.dirname(path))
     if _inside(parent, _KERNEL_DIRECTORIES):
         raise StartFailed(f"the image cannot be started: its {path} leads to {parent}")
     directory_fd = _make_directories(root_fd, parent)
+    name = os.path.basename(path)
     try:
-        name = os.path.basename(path)
-        try:
-            mode = os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
-        except FileNotFoundError:
-            mode = None
+        mode = _mode(name, directory_fd)
+        if link_to:
+            if mode is None:
+                os.symlink(link_to, name, dir_fd=directory_fd)
+            return
+        if mode is not None and stat.S_ISDIR(mode):
+            raise StartFailed(f"the image cannot be started: its {path} is a directory")
         if mode is not None and not stat.S_ISREG(mode):
-            if stat.S_ISDIR(mode):
-                raise StartFailed(f"the image cannot be started: its {path} is a directory")
             os.unlink(name, dir_fd=directory_fd)
             mode = None
         if mode is None:
@@ -188,13 +219,20 @@ def _placeholder(root_fd: int, path: str) -> None:
         os.close(directory_fd)
 
 
+def _mode(name: str, directory_fd: int) -> int | None:
+    try:
+        return os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
+
+
 def _mount_point(root_fd: int, mount: OciMount, earlier: Sequence[OciMount]) -> None:
     resolved = resolve(root_fd, mount.destination)
     _refuse_over_kernel(mount, resolved)
-    for below in reversed(earlier):
-        if resolved.startswith(below.destination.rstrip("/") + "/"):
-            _refuse_links(below, resolved)
-            return
+    outer = _outermost(resolved, earlier)
+    if outer is not None:
+        _refuse_links(outer, resolved)
+        return
     if _inside(resolved, ("/dev",)) and not _inside(mount.destination, ("/dev",)):
         raise StartFailed(f'"{mount.destination}" cannot be mounted because it leads to /dev')
     is_file = mount.type == "bind" and not _is_directory(mount)

@@ -4,6 +4,7 @@ What happens inside the root file system before the runtime sees it: `naru.runti
 Spec: OCI runtime specification, config.md#mounts.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,15 +48,12 @@ _TMPFS_FLAGS = {
     "sync": "async",
     "async": "sync",
     "dirsync": "",
-    "remount": "",
     "mand": "nomand",
     "nomand": "mand",
     "atime": "noatime",
     "noatime": "atime",
     "diratime": "nodiratime",
     "nodiratime": "diratime",
-    "bind": "",
-    "rbind": "",
     "relatime": "norelatime",
     "norelatime": "relatime",
     "strictatime": "nostrictatime",
@@ -63,7 +61,16 @@ _TMPFS_FLAGS = {
     "defaults": "",
     **dict.fromkeys(PROPAGATIONS, ""),
 }
-_TMPFS_VALUES = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
+_AMOUNT, _NUMBER = re.compile(r"\d+[kKmMgGtT%]?"), re.compile(r"\d+")
+_TMPFS_VALUES = {
+    "size": _AMOUNT,
+    "nr_inodes": _AMOUNT,
+    "nr_blocks": _AMOUNT,
+    "mode": re.compile(r"[0-7]+"),
+    "uid": _NUMBER,
+    "gid": _NUMBER,
+    "mpol": re.compile(r"[a-z]+(=[a-z]+)?(:[0-9,-]+)?"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +105,14 @@ _CGROUP_RW = OciMount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec",
 
 
 def standard_mounts(
-    *, privileged: bool = False, shm_bytes: int | None = DEFAULT_SHM_BYTES
+    *,
+    privileged: bool = False,
+    shm_bytes: int | None = DEFAULT_SHM_BYTES,
+    writable_cgroups: bool = False,
 ) -> tuple[OciMount, ...]:
     """/proc, /dev and the rest, in order. `shm_bytes` None: no own /dev/shm."""
-    system = (_SYS_RW, _CGROUP_RW) if privileged else (_SYS, _CGROUP)
-    mounts = (_PROC, _DEV, _PTS, *system, _MQUEUE)
+    cgroup = _CGROUP_RW if privileged or writable_cgroups else _CGROUP
+    mounts = (_PROC, _DEV, _PTS, _SYS_RW if privileged else _SYS, cgroup, _MQUEUE)
     return mounts if shm_bytes is None else (*mounts, shm_mount(shm_bytes))
 
 
@@ -151,14 +161,15 @@ def tmpfs_mount(
     words += ["=".join(option) for option in extra]
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and name in _TMPFS_VALUES:
+        if equals and name in _TMPFS_VALUES and _TMPFS_VALUES[name].fullmatch(value):
             values[name] = f"{name}={value}"
         elif not equals and name in _TMPFS_FLAGS:
             opposite = _TMPFS_FLAGS[name]
             flags = [flag for flag in flags if flag not in (opposite, name)]
-            flags.append(name)
+            if name != "defaults":
+                flags.append(name)
         else:
-            raise InvalidParameter(f'invalid tmpfs option ["{word}"]')
+            raise InvalidParameter(f'invalid tmpfs option "{word}"')
     if not PROPAGATIONS.intersection(flags):
         flags.append("rprivate")
     if mode:
@@ -177,6 +188,11 @@ def _size_text(size_bytes: int) -> str:
     return str(size_bytes)
 
 
+def depth(mount: OciMount) -> int:
+    """How many directories deep it is mounted: parents are mounted before their children."""
+    return mount.destination.rstrip("/").count("/")
+
+
 def arrange(
     standard: Sequence[OciMount], wanted: Sequence[OciMount], files: Sequence[OciMount]
 ) -> list[OciMount]:
@@ -189,5 +205,5 @@ def arrange(
     if "/dev" in taken:
         standard = [mount for mount in standard if not mount.destination.startswith("/dev/")]
     kept = [mount for mount in standard if mount.destination not in taken]
-    ordered = sorted(wanted, key=lambda mount: mount.destination.rstrip("/").count("/"))
+    ordered = sorted(wanted, key=depth)
     return [*kept, *ordered, *(mount for mount in files if mount.destination not in taken)]

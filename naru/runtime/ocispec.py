@@ -25,6 +25,7 @@ from naru.runtime.mounts import (
 )
 from naru.runtime.resources import linux_resources
 from naru.runtime.security import SecurityOptions
+from naru.runtime.sysctls import normalize
 from naru.runtime.user import ResolvedUser
 from naru.spec.engine.container_config import ContainerConfig, HostConfig
 
@@ -149,6 +150,9 @@ def _process(request: SpecRequest) -> dict[str, Any]:
         "noNewPrivileges": request.security.no_new_privileges,
         "oomScoreAdj": _oom_score_adj(host_config.oom_score_adj, request.host),
     }
+    apparmor = request.security.apparmor
+    if request.host.apparmor and apparmor not in ("", "unconfined"):
+        process["apparmorProfile"] = apparmor
     rlimits = _rlimits(host_config, request.host)
     if rlimits:
         process["rlimits"] = rlimits
@@ -181,7 +185,7 @@ def _oom_score_adj(wanted: int, host: HostFacts) -> int:
 def _rlimits(host_config: HostConfig, host: HostFacts) -> list[dict[str, Any]]:
     result: list[dict[str, Any]] = []
     for limit in sorted(host_config.ulimits or (), key=lambda limit: limit.name):
-        allowed = host.hard_limits.get(limit.name, -1)
+        allowed = host.hard_limits.get(limit.name.lower(), -1)
         too_high = allowed >= 0 and not 0 <= limit.hard <= allowed
         if too_high and not host.has_capability("CAP_SYS_RESOURCE"):
             raise StartFailed(
@@ -203,7 +207,9 @@ def container_mounts(request: SpecRequest) -> list[OciMount]:
     host_config = request.host_config
     own_shm = not request.shm_path and host_config.ipc_mode != "none"
     standard = standard_mounts(
-        privileged=host_config.privileged, shm_bytes=host_config.shm_size if own_shm else None
+        privileged=host_config.privileged,
+        shm_bytes=host_config.shm_size if own_shm else None,
+        writable_cgroups=request.security.writable_cgroups,
     )
     extra: list[OciMount] = []
     if request.shm_path:
@@ -295,5 +301,5 @@ def _sysctls(request: SpecRequest) -> dict[str, str]:
             if name in request.host.sysctls:
                 result[name] = value
     if host_config.sysctls is not UNSET:
-        result.update(host_config.sysctls or {})
+        result.update(normalize(host_config.sysctls or {}))
     return result

@@ -7,6 +7,8 @@ decided before, in `naru.runtime.validate`.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from naru.runtime.devices import Device, cgroup_rules
 from naru.runtime.facts import HostFacts
 from naru.spec.engine.container_config import HostConfig, Resources
@@ -27,7 +29,7 @@ def linux_resources(
     for name, section in (
         ("memory", memory(limits, host)),
         ("cpu", cpu(limits)),
-        ("blockIO", block_io(limits, block_numbers)),
+        ("blockIO", block_io(limits, block_numbers, host)),
     ):
         if section:
             result[name] = section
@@ -43,15 +45,28 @@ def memory(limits: Resources, host: HostFacts) -> dict[str, Any]:
     if limits.memory_reservation > 0:
         section["reservation"] = limits.memory_reservation
     swap = swap_limit(limits)
-    if swap:
+    if swap and has_swap_limit(host):
         section["swap"] = swap
+    if host.cgroup_version == 2:
+        return section
     if limits.memory_swappiness is not None and limits.memory_swappiness >= 0:
         section["swappiness"] = limits.memory_swappiness
-    if limits.oom_kill_disable and host.cgroup_version == 1:
+    if limits.oom_kill_disable:
         section["disableOOMKiller"] = True
-    if limits.kernel_memory_tcp and isinstance(limits.kernel_memory_tcp, int):
+    if limits.kernel_memory_tcp is not UNSET and limits.kernel_memory_tcp:
         section["kernelTCP"] = limits.kernel_memory_tcp
     return section
+
+
+def has_swap_limit(host: HostFacts) -> bool:
+    return host.cgroup_version == 2 or "memory.memsw.limit_in_bytes" in host.cgroup_files
+
+
+def has_blkio_weight(host: HostFacts) -> bool:
+    """On v1 a matter of the scheduler: the file is there, or it is not."""
+    if host.cgroup_version == 2:
+        return "io" in host.controllers
+    return not host.cgroup_files.isdisjoint(("blkio.weight", "blkio.bfq.weight"))
 
 
 def swap_limit(limits: Resources) -> int:
@@ -83,12 +98,15 @@ def cpu(limits: Resources) -> dict[str, Any]:
     return section
 
 
-def block_io(limits: Resources, numbers: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def block_io(
+    limits: Resources, numbers: Mapping[str, tuple[int, int]], host: HostFacts
+) -> dict[str, Any]:
     """`numbers`: the device (major, minor) behind each path, from `devices.block_numbers`."""
     section: dict[str, Any] = {}
-    if limits.blkio_weight:
+    weighted = has_blkio_weight(host)
+    if limits.blkio_weight and weighted:
         section["weight"] = limits.blkio_weight
-    if limits.blkio_weight_device:
+    if limits.blkio_weight_device and weighted:
         section["weightDevice"] = [
             {**_device(entry.path, numbers), "weight": entry.weight}
             for entry in limits.blkio_weight_device

@@ -20,7 +20,6 @@ class SecurityOptions:
     no_new_privileges: bool = False
     seccomp: str = ""
     apparmor: str = ""
-    label_disabled: bool = False
     labels: tuple[str, ...] = ()
     writable_cgroups: bool = False
 
@@ -35,12 +34,15 @@ class SecurityOptions:
 
 def parse(options: Iterable[str] | None) -> SecurityOptions:
     """Reads `HostConfig.SecurityOpt`. Raises: InvalidParameter with Docker's text."""
-    no_new_privileges = False
+    no_new_privileges = writable_cgroups = False
     seccomp = apparmor = ""
     labels: list[str] = []
     for option in options or ():
         if option == "no-new-privileges":
             no_new_privileges = True
+            continue
+        if option == "writable-cgroups":
+            writable_cgroups = True
             continue
         if option == "disable":
             labels.append(option)
@@ -57,9 +59,21 @@ def parse(options: Iterable[str] | None) -> SecurityOptions:
         elif name == "seccomp":
             seccomp = value
         elif name == "no-new-privileges":
-            if value not in _BOOLEANS:
-                raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
-            no_new_privileges = _BOOLEANS[value]
+            no_new_privileges = _boolean(option, value)
+        elif name == "writable-cgroups":
+            writable_cgroups = _boolean(option, value)
         else:
             raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
-    return SecurityOptions(no_new_privileges, seccomp, apparmor, "disable" in labels, tuple(labels))
+    return SecurityOptions(
+        no_new_privileges=no_new_privileges,
+        seccomp=seccomp,
+        apparmor=apparmor,
+        labels=tuple(labels),
+        writable_cgroups=writable_cgroups,
+    )
+
+
+def _boolean(option: str, value: str) -> bool:
+    if value not in _BOOLEANS:
+        raise InvalidParameter(f'invalid --security-opt 2: "{option}"')
+    return _BOOLEANS[value]
