@@ -1,0 +1,291 @@
+"""Layers: the unpacked files of one archive each, named by their ChainID and never changed.
+
+Beside a layer's files lies the recipe from which its archive is rebuilt to the byte
+(`archive.recipe`), so the archive itself is not kept.
+
+    layers/HEX/{diff,spill,recipe,notes,layer.json}     HEX: the ChainID's digits
+    tmp/                                                half-made and half-removed; emptied at start
+
+    tmp ── apply_layer ──▶ committed ── remove_layer ──▶ tmp ──▶ gone
+
+A layer is in its place as soon as `apply_layer` returns; it is durable after `sync`, which the
+caller does once, before it writes the record that refers to its layers.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
+from naru.base.failpoints import declare
+from naru.kernel.files import open_beneath, remove_tree, syncfs, write_atomic
+from naru.kernel.mount import mount_overlay
+from naru.kernel.threads import offload
+from naru.spec.oci.digest import digest_of, parse_digest
+from naru.storage.archive import jobs
+from naru.storage.archive.headers import ArchiveError
+from naru.storage.archive.jobs import Done, Job
+from naru.storage.archive.workers import ArchiveWorkers
+
+log = logging.getLogger("naru.storage.layers")
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OVERLAY_OPTIONS = ("redirect_dir=off", "metacopy=off", "index=off")
+DRIVER = "overlay2"
+
+_UNPACKED = declare("layers.unpacked")
+_DESCRIBED = declare("layers.described")
+_PLACED = declare("layers.placed")
+_SYNCED = declare("layers.synced")
+_REMOVING = declare("layers.removing")
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """A committed layer. `size_bytes` of its files, `archive_bytes` of its uncompressed archive."""
+
+    chain_id: str
+    parent: str | None
+    diff_id: str
+    size_bytes: int
+    archive_bytes: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLayer:
+    """What `apply_layer` made, or found made."""
+
+    chain_id: str
+    diff_id: str
+    size_bytes: int
+    archive_bytes: int
+
+
+def chain_id_of(parent: str | None, diff_id: str) -> str:
+    """Spec: OCI image specification, config.md, "Layer ChainID"."""
+    return digest_of(f"{parent} {diff_id}".encode()) if parent else diff_id
+
+
+class Layers:
+    """The layers below `root`; one per engine, as the base of its `Snapshots`."""
+
+    def __init__(self, root: str, workers: ArchiveWorkers) -> None:
+        """Makes the directories and reads what is there. Raises: OSError."""
+        self._root = root
+        self._workers = workers
+        self._layers_dir = os.path.join(root, "layers")
+        self._tmp_dir = os.path.join(root, "tmp")
+        self._empty_dir = os.path.join(root, "empty")
+        self.set_aside: list[str] = []
+        for folder in (root, self._layers_dir, self._empty_dir):
+            private_directory(folder)
+        remove_tree(self._tmp_dir)
+        os.mkdir(self._tmp_dir, 0o700)
+        self._layers: dict[str, Layer] = {}
+        for name in os.listdir(self._layers_dir):
+            self._load(name)
+
+    def _load(self, name: str) -> None:
+        path = os.path.join(self._layers_dir, name, "layer.json")
+        try:
+            with open(path, "rb") as file:
+                layer = msgspec.json.decode(file.read(), type=Layer)
+            if layer.chain_id != "sha256:" + name:
+                raise ValueError("it names another layer")
+        except (OSError, ValueError, msgspec.DecodeError) as error:
+            self.set_aside.append(f"layer {name} in {self._layers_dir} cannot be read: {error}")
+            log.error("%s", self.set_aside[-1])
+            return
+        self._layers[layer.chain_id] = layer
+
+    def has_layer(self, chain: str) -> bool:
+        return chain in self._layers
+
+    def layer(self, chain: str) -> Layer:
+        """Raises: NotFound."""
+        try:
+            return self._layers[chain]
+        except KeyError:
+            raise NotFound(f"No such layer: {chain}") from None
+
+    def layers(self) -> list[str]:
+        """The ChainIDs of all layers, in no order."""
+        return list(self._layers)
+
+    def layer_size(self, chain: str) -> int:
+        """Bytes of the layer's files. Raises: NotFound."""
+        return self.layer(chain).size_bytes
+
+    async def apply_layer(
+        self,
+        chain: str | None,
+        parent: str | None,
+        diff_id: str | None,
+        source_fd: int,
+        *,
+        size: int | None = None,
+    ) -> AppliedLayer:
+        """Unpack the archive that `source_fd` gives (plain, gzip, zstd, xz, bzip2) as a layer.
+
+        A regular file is read from its offset, `size` bytes of it; a pipe or socket to its end.
+        `chain` and `diff_id` are verified where given; the parent may still be on its way. It is
+        durable after `sync`. Raises: ArchiveError (an InvalidParameter), Internal (disk full).
+        """
+        folder = os.path.join(self._tmp_dir, "layer-" + secrets.token_hex(8))
+        try:
+            os.mkdir(folder, 0o700)
+            done = await self._unpack(folder, source_fd, size)
+            return await self._commit_layer(folder, done, chain, parent, diff_id)
+        except OSError as error:
+            raise explain(error, "unpack a layer") from error
+        finally:
+            await offload(remove_tree, folder)
+
+    async def _unpack(self, folder: str, source_fd: int, size: int | None) -> Done:
+        root = os.open(folder, FOLDER)
+        try:
+            job = Job(jobs.UNPACK_LAYER, size=size)
+            done = await self._workers.call(job, (root, source_fd))
+            diff = os.open("diff", FOLDER, dir_fd=root)
+            try:
+                set_deferred(diff, done)
+            finally:
+                os.close(diff)
+        finally:
+            os.close(root)
+        _UNPACKED()
+        return done
+
+    async def _commit_layer(
+        self, folder: str, done: Done, chain: str | None, parent: str | None, diff_id: str | None
+    ) -> AppliedLayer:
+        found = done.digest or ""
+        if diff_id is not None and found != diff_id:
+            raise InvalidParameter(f"wrong diff id for a layer: {found}, expected {diff_id}")
+        chain_id = chain_id_of(parent, found)
+        if chain is not None and chain_id != chain:
+            raise InvalidParameter(f"wrong chain id for a layer: {chain_id}, expected {chain}")
+        layer = Layer(
+            chain_id=chain_id,
+            parent=parent,
+            diff_id=found,
+            size_bytes=done.size_bytes,
+            archive_bytes=done.archive_bytes,
+            entries=done.entries,
+        )
+        write_atomic(os.path.join(folder, "layer.json"), msgspec.json.encode(layer))
+        _DESCRIBED()
+        try:
+            os.rename(folder, self._layer_dir(chain_id))
+        except OSError as error:
+            # another load was quicker with the same layer
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or chain_id not in self._layers:
+                raise
+        _PLACED()
+        self._layers.setdefault(chain_id, layer)
+        return AppliedLayer(chain_id, found, done.size_bytes, done.archive_bytes)
+
+    async def sync(self) -> None:
+        """Make everything applied so far survive a power loss: once, before the record."""
+        try:
+            await offload(syncfs, self._root)
+        except OSError as error:
+            raise explain(error, "write the layers to the disk") from error
+        _SYNCED()
+
+    async def remove_layer(self, chain: str) -> None:
+        """Remove a layer that nothing refers to; a missing one is fine. Raises: Conflict."""
+        for layer in self._layers.values():
+            if layer.parent == chain:
+                raise Conflict(f"layer {chain} is the parent of {layer.chain_id}")
+        self._layers.pop(chain, None)
+        await offload(self._discard, self._layer_dir(chain))
+
+    def layer_archive(self, chain: str) -> AsyncIterator[bytes]:
+        """The layer's archive, to the byte as it came, `archive_bytes` long.
+
+        Raises: NotFound; Internal, at its end at the latest, when the files were damaged.
+        """
+        layer = self.layer(chain)
+        return self._rebuilt(layer)
+
+    async def _rebuilt(self, layer: Layer) -> AsyncIterator[bytes]:
+        root = os.open(self._layer_dir(layer.chain_id), FOLDER)
+        try:
+            async for piece in self._workers.stream(Job(jobs.REBUILD), root, layer.diff_id):
+                yield piece
+        except ArchiveError as error:
+            raise Internal(f"layer {layer.diff_id}: {error.message}") from error
+        finally:
+            os.close(root)
+
+    def mount_layers(self, top_chain: str | None, target: str) -> None:
+        """Mount an image's files, read-only, on `target`. Raises: NotFound, OSError."""
+        lowers = self._diff_dirs(top_chain) or [self._empty_dir]
+        mount_overlay(target, lowers, None, None, options=OVERLAY_OPTIONS, read_only=True)
+
+    def graph_driver(self, top_chain: str | None) -> dict[str, object]:
+        """The `GraphDriver` of an image's inspection. Spec: Engine API, DriverData."""
+        dirs = self._diff_dirs(top_chain) if top_chain in self._layers else []
+        data = {"UpperDir": dirs[0]} if dirs else {}
+        if dirs[1:]:
+            data["LowerDir"] = ":".join(dirs[1:])
+        return {"Name": DRIVER, "Data": data}
+
+    def _layer_dir(self, chain: str) -> str:
+        return os.path.join(self._layers_dir, parse_digest(chain).removeprefix("sha256:"))
+
+    def _chain(self, top: str | None) -> list[str]:
+        """The ChainIDs from `top` down. Raises: NotFound."""
+        chain = []
+        while top is not None:
+            chain.append(top)
+            top = self.layer(top).parent
+        return chain
+
+    def _diff_dirs(self, top: str | None) -> list[str]:
+        return [os.path.join(self._layer_dir(chain), "diff") for chain in self._chain(top)]
+
+    def _discard(self, path: str) -> None:
+        """Take the directory out of its place at once, then remove it at leisure."""
+        gone = os.path.join(self._tmp_dir, "removed-" + secrets.token_hex(8))
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, gone)
+        _REMOVING()
+        remove_tree(gone)
+
+
+def private_directory(path: str) -> None:
+    """Make a directory that only its owner can enter, whatever it was before. Raises: OSError."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    os.chmod(path, 0o700)
+
+
+def set_deferred(directory_fd: int, done: Done) -> None:
+    """Set the attributes for which a worker lacks the privilege. Raises: OSError."""
+    for path, name, value in done.deferred:
+        if not name.startswith("trusted.") or (
+            name.startswith("trusted.overlay.")
+            and (name, value) != ("trusted.overlay.opaque", b"y")
+        ):
+            raise Internal(f"the archive worker asked for the attribute {name}")
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        with contextlib.suppress(FileNotFoundError):
+            fd = open_beneath(directory_fd, path or b".", flags)
+            try:
+                os.setxattr(fd, name, value)
+            finally:
+                os.close(fd)
+
+
+def explain(error: OSError, what: str) -> Internal:
+    """The error to show when `what` failed."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Internal(f"cannot {what}: no space left on device; free some and try again")
+    return Internal(f"cannot {what}: {error}")
