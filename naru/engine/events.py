@@ -8,7 +8,7 @@ Spec: Engine API, SystemEvents and `EventMessage`; filters as Docker matches the
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -161,11 +161,19 @@ class EventBus:
     def __init__(self) -> None:
         self._ring: deque[Event] = deque(maxlen=RING_EVENTS)
         self._listeners: set[Subscription] = set()
+        self._watchers: list[tuple[str, Callable[[], None]]] = []
+
+    def watch(self, kind: str, changed: Callable[[], None]) -> None:
+        """Call `changed` at every event of a type, before anybody hears of it."""
+        self._watchers.append((kind, changed))
 
     def emit(self, kind: str, action: str, actor_id: str, attributes: Mapping[str, str]) -> None:
         """Tell everybody. Must be called on the event loop; never blocks, never raises."""
         event = make_event(kind, action, actor_id, attributes, now_ns())
         self._ring.append(event)
+        for watched, changed in self._watchers:
+            if watched == kind:
+                changed()
         for listener in self._listeners:
             listener.offer(event)
 

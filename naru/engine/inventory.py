@@ -40,7 +40,7 @@ class Inventory:
             "ContainersRunning": running,
             "ContainersPaused": paused,
             "ContainersStopped": total - running - paused,
-            "Images": self._images.count(),
+            "Images": len(self._images.list({}, everything=True)),
         }
 
 

@@ -22,8 +22,8 @@ from naru.base.errors import NaruError
 from naru.base.tasks import TaskRegistry
 from naru.engine import logs, systemd
 from naru.engine.api.app import Api
-from naru.engine.api.routes import ROUTES
 from naru.engine.api.router import Router
+from naru.engine.api.routes import ROUTES
 from naru.engine.claim import Claim
 from naru.engine.config import Config, ConfigError, help_text, load
 from naru.engine.listeners import open_listeners, remove_socket_files

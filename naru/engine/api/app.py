@@ -48,9 +48,10 @@ class Api:
             call = Call(request, self._services, version, name, identifier)
             if route.now is not None:
                 answer = route.now(call)
-                if log.isEnabledFor(logging.DEBUG):
-                    self._log(call, answer.status, 0.0)
-                return answer
+                if answer is not None:
+                    if log.isEnabledFor(logging.DEBUG):
+                        self._log(call, answer.status, 0.0)
+                    return answer
             return self._later(call, route)
         except TooOld as error:
             return Response(400, error.message.encode() + b"\n", _TEXT)
@@ -95,5 +96,3 @@ class Api:
             "ms": round(took_ms, 1),
         }
         log.debug("answered", extra={"fields": fields})
-
-

@@ -12,13 +12,15 @@ from naru.base.errors import InvalidParameter
 from naru.engine.api.call import MAX_VERSION, MIN_VERSION, Call
 from naru.http.message import Answer, Response
 
-Now = Callable[[Call], Response]
+Now = Callable[[Call], Response | None]
 Later = Callable[[Call], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`handler` answers later; `now` at once, without a task (it must not block or wait)."""
+    """`handler` answers later; `now` at once, without a task (it must not block or wait), or says
+    None: then `handler` does.
+    """
 
     method: str
     path: str
@@ -38,11 +40,11 @@ class Router:
         for route in routes:
             before, variable, after = route.path.partition("{name}")
             if not variable:
-                self._fixed[route.method, route.path] = route
+                self._fixed.setdefault((route.method, route.path), route)
             elif after:
-                self._tail[route.method, before, after] = route
+                self._tail.setdefault((route.method, before, after), route)
             else:
-                self._named[route.method, before] = route
+                self._named.setdefault((route.method, before), route)
 
     def find(self, method: str, path: str) -> tuple[Route, str] | None:
         """The route and the path's variable part (still percent-encoded), None: no such page."""

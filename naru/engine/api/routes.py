@@ -1,5 +1,27 @@
-"""Every route of the API, in one table."""
+"""Every route of the API, in one table. What comes later does not hide what comes before."""
 
-from naru.engine.api import missing, system
+from naru.engine.api import (
+    containers,
+    disk,
+    exec,
+    files,
+    images,
+    missing,
+    networks,
+    output,
+    system,
+    volumes,
+)
 
-ROUTES = (*system.ROUTES, *missing.ROUTES)
+ROUTES = (
+    *system.ROUTES,
+    *disk.ROUTES,
+    *containers.ROUTES,
+    *output.ROUTES,
+    *exec.ROUTES,
+    *files.ROUTES,
+    *images.ROUTES,
+    *volumes.ROUTES,
+    *networks.ROUTES,
+    *missing.ROUTES,
+)

@@ -1,0 +1,265 @@
+"""Where every service is constructed: plain calls, from the bottom of the house to its top.
+
+kernel (spawner, cgroups, netlink, nft) → storage → runtime, network → images → containers → API
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from naru.base.errors import Internal
+from naru.base.tasks import TaskRegistry
+from naru.containers import deps as container_deps
+from naru.containers.rootfs import RootMounts
+from naru.containers.service import Containers
+from naru.containers.service import build as build_containers
+from naru.containers.store import ContainerStore
+from naru.engine.api.summary import Summaries
+from naru.engine.config import Config
+from naru.engine.events import EventBus
+from naru.engine.host import read_host
+from naru.engine.inventory import Inventory
+from naru.engine.services import Services, shown_image
+from naru.images.service import ImageService
+from naru.kernel import cgroup, mount
+from naru.kernel.netlink.client import Netlink
+from naru.kernel.nft import Nft
+from naru.kernel.spawn import Spawner
+from naru.network import plan
+from naru.network.model import DEFAULT_POOLS, NetworkOptions
+from naru.network.service import NetworkService
+from naru.runtime import facts as host_facts
+from naru.runtime.control import RuntimeSettings
+from naru.runtime.crun import ENVIRONMENT, RuntimeBinary, detect_binary
+from naru.runtime.facts import HostFacts
+from naru.runtime.logs.service import LogService
+from naru.runtime.runtime import Runtime
+from naru.runtime.seccomp.cache import SeccompCache
+from naru.spec.engine.container_config import LogConfig
+from naru.storage.archive.workers import ArchiveWorkers
+from naru.storage.content import Content
+from naru.storage.metadata import Database
+from naru.storage.snapshots import Snapshots
+from naru.storage.volumes import Volumes
+
+log = logging.getLogger("naru.engine")
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_RUNTIMES = ("crun", "runc")
+_INITS = ("tini-static", "docker-init", "catatonit", "tini")
+_ENGINE = "engine"
+
+
+@dataclass(slots=True)
+class Engine:
+    """`open` once before the first request; `close` ends what is ours, and no container."""
+
+    services: Services
+    closers: list[Callable[[], None]]
+    containers: Containers
+    network: NetworkService
+    db: Database
+
+    async def open(self) -> None:
+        await self.network.open()
+        await self.containers.open()
+
+    async def close(self) -> None:
+        await self.network.close()
+        await self.db.close()
+        for close in self.closers:
+            close()
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What was found on this host. `versions`: for `version` and `info`."""
+
+    conmon: str
+    runtimes: dict[str, RuntimeBinary]
+    default_runtime: str
+    init: str | None
+    versions: dict[str, str]
+
+
+async def wire(config: Config, tasks: TaskRegistry) -> Engine:
+    """Everything, constructed and not yet opened. Raises: Internal naming what is missing."""
+    key = plan.engine_key(config.data_root)
+    cgroups = cgroup.detect()
+    for folder in ("rootfs", "shm"):
+        os.makedirs(os.path.join(config.exec_root, folder), mode=0o711, exist_ok=True)
+    os.makedirs(os.path.join(config.data_root, "spill"), mode=0o700, exist_ok=True)
+    mount.make_shared(config.exec_root)
+    spawner = Spawner(hybrid=cgroups.hybrid)
+    programs = await find_programs(config, spawner)
+    facts = host_facts.gather(init_path=programs.init, default_runtime=programs.default_runtime)
+    events = EventBus()
+    workers = ArchiveWorkers(spawner)
+    db = Database.open(os.path.join(config.data_root, "metadata.db"))
+    content = Content(os.path.join(config.data_root, "content"))
+    snapshots = Snapshots(os.path.join(config.data_root, "snapshots"), workers)
+    volumes = Volumes(
+        os.path.join(config.data_root, "volumes"),
+        db,
+        events.emit,
+        mount_root=os.path.join(config.exec_root, "volumes"),
+    )
+    images = ImageService(db, content, snapshots, events.emit)
+    netlink, nft = Netlink(), Nft()
+    network = NetworkService(db, netlink, nft, spawner, _network_options(config, key), events.emit)
+    runtime = Runtime(_runtime_settings(config, programs), spawner, cgroups)
+    logs = LogService()
+    store = ContainerStore(db)
+    store.load()
+    containers = build_containers(
+        container_deps.Deps(
+            settings=_settings(config, key, programs, facts),
+            facts=facts,
+            db=db,
+            store=store,
+            images=images,
+            snapshots=snapshots,
+            roots=RootMounts(snapshots, os.path.join(config.exec_root, "rootfs")),
+            volumes=volumes,
+            network=network,
+            runtime=runtime,
+            spawner=spawner,
+            logs=logs,
+            seccomp=_seccomp_cache(config, programs, facts),
+            tasks=tasks,
+            emit=events.emit,
+        )
+    )
+    services = await _services(config, events, containers, programs)
+    closers = [workers.close, logs.close, nft.close, netlink.close, spawner.close]
+    return Engine(services, closers, containers, network, db)
+
+
+async def _services(
+    config: Config, events: EventBus, containers: Containers, programs: Programs
+) -> Services:
+    deps = containers.deps
+    host = read_host(config.data_root, programs.versions)
+    engine_id = await _engine_id(deps.db)
+
+    def health_of(container_id: str) -> str | None:
+        health = containers.health.of(container_id)
+        return None if health is None else health.status
+
+    summaries = Summaries(
+        deps.store,
+        lambda container: shown_image(deps.images, container),
+        health_of,
+        deps.volumes.data_dir,
+    )
+    events.watch("image", summaries.images_changed)
+    inventory = Inventory(config, host, deps.facts, engine_id, deps.store, deps.images)
+    return Services(
+        config=config,
+        engine_id=engine_id,
+        host=host,
+        events=events,
+        inventory=inventory,
+        containers=containers,
+        images=deps.images,
+        volumes=deps.volumes,
+        network=deps.network,
+        snapshots=deps.snapshots,
+        summaries=summaries,
+    )
+
+
+async def _engine_id(db: Database) -> str:
+    """The engine's own id, made at the first start."""
+    known = db.get(_ENGINE, "id")
+    if known is not None:
+        return known.decode("ascii")
+    fresh = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+    await db.put(_ENGINE, "id", fresh.encode("ascii"))
+    return fresh
+
+
+async def find_programs(config: Config, spawner: Spawner) -> Programs:
+    """The programs beneath us. Raises: Internal saying what to install."""
+    conmon = shutil.which("conmon", path=_PATH)
+    if conmon is None:
+        raise Internal("conmon was not found: install the package conmon")
+    found = {name: shutil.which(name, path=_PATH) for name in _RUNTIMES}
+    if config.default_runtime.startswith("/"):
+        found[config.default_runtime] = config.default_runtime
+    binaries = {
+        name: await detect_binary(spawner, path) for name, path in found.items() if path is not None
+    }
+    if not binaries:
+        raise Internal("no OCI runtime was found: install the package crun")
+    default = config.default_runtime
+    if default not in binaries:
+        raise Internal(f"the default runtime {default} was not found: install it or choose another")
+    versions = {
+        "conmon": await _version_of(spawner, conmon),
+        **{name: binary.version.partition(" ")[2] for name, binary in binaries.items()},
+    }
+    init = config.init_path or next(
+        (path for name in _INITS if (path := shutil.which(name, path=_PATH))), None
+    )
+    return Programs(conmon, binaries, default, init, versions)
+
+
+async def _version_of(spawner: Spawner, path: str) -> str:
+    _, output = await spawner.run([path, "--version"], env=ENVIRONMENT)
+    first = output.decode(errors="replace").partition("\n")[0]
+    return first.rpartition(" ")[2]
+
+
+def _network_options(config: Config, key: str) -> NetworkOptions:
+    return NetworkOptions(
+        exec_root=config.exec_root,
+        key=key,
+        bip=config.bip,
+        pools=config.default_address_pools or DEFAULT_POOLS,
+        mtu=config.mtu or 1500,
+        publish_address=config.ip,
+    )
+
+
+def _runtime_settings(config: Config, programs: Programs) -> RuntimeSettings:
+    return RuntimeSettings(
+        exec_root=config.exec_root,
+        spill_dir=os.path.join(config.data_root, "spill"),
+        conmon=programs.conmon,
+        binaries=programs.runtimes,
+        default_runtime=programs.default_runtime,
+    )
+
+
+def _settings(
+    config: Config, key: str, programs: Programs, facts: HostFacts
+) -> container_deps.Settings:
+    cgroupns = config.default_cgroupns_mode
+    return container_deps.Settings(
+        data_root=config.data_root,
+        exec_root=config.exec_root,
+        cgroup_parent=config.cgroup_parent or (f"/naru-{key}" if key else "/naru"),
+        init_path=programs.init,
+        default_log=LogConfig(type=config.log_driver, config=dict(config.log_opts)),
+        default_runtime=programs.default_runtime,
+        default_cgroupns=cgroupns or ("private" if facts.cgroup_version == 2 else "host"),
+        default_shm_bytes=config.shm_bytes,
+        default_ulimits=config.default_ulimits,
+        dns=config.dns,
+        dns_search=config.dns_search,
+        dns_options=config.dns_opts,
+        host_gateway=config.host_gateway_ip or None,
+        init=config.init,
+        no_new_privileges=config.no_new_privileges,
+    )
+
+
+def _seccomp_cache(config: Config, programs: Programs, facts: HostFacts) -> SeccompCache:
+    version = programs.runtimes[programs.default_runtime].version
+    folder = os.path.join(config.data_root, "seccomp")
+    return SeccompCache(folder, version, facts.machine)
