@@ -98,7 +98,11 @@ class Session:
             self._engine = self._connect()
         return self._engine
 
-    def _connect(self) -> Engine:
+    def connect(self) -> Engine:
+        """One more engine client for the same address, for use in another thread."""
+        return self._connect(self.engine.version)
+
+    def _connect(self, agreed: str | None = None) -> Engine:
         context = self.context_name()
         tls: TlsFiles | None = None
         if context != DEFAULT_CONTEXT:
@@ -108,7 +112,7 @@ class Session:
             host, tls = endpoint.host, endpoint.tls
         else:
             host = self.default_host()
-        version = os.environ.get("DOCKER_API_VERSION") or None
+        version = agreed or os.environ.get("DOCKER_API_VERSION") or None
         headers = self._extra_headers()
         if host.startswith("unix://") and not tls:
             path = host[len("unix://") :] or OTHER_SOCKET

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         """What a UNIX, TCP or TLS socket offers alike."""
 
         def recv(self, size: int, /) -> bytes: ...
+        def send(self, data: bytes, /) -> int: ...
         def sendall(self, data: bytes, /) -> None: ...
+        def settimeout(self, value: float | None, /) -> None: ...
         def shutdown(self, how: int, /) -> None: ...
         def fileno(self) -> int: ...
         def close(self) -> None: ...
@@ -42,6 +44,12 @@ def dial_unix(path: str) -> Stream:
         sock.close()
         raise
     return sock
+
+
+def _hidden_bytes(stream: Stream) -> bool:
+    """Whether a TLS stream holds decrypted bytes that its descriptor does not show."""
+    waiting: Callable[[], int] | None = getattr(stream, "pending", None)
+    return waiting is not None and waiting() > 0
 
 
 class Reader:
@@ -79,6 +87,9 @@ class Reader:
         if len(data) > count:
             data, self._buffer = data[:count], data[count:] + self._buffer
         return data
+
+    def pending(self) -> bool:
+        return bool(self._buffer) or _hidden_bytes(self._stream)
 
     def drain(self) -> bytes:
         """What was received already and nobody has asked for yet."""
@@ -160,6 +171,13 @@ class Response:
                 yield data
             reader.until(b"\r\n")
 
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def pending(self) -> bool:
+        """Whether bytes of the body wait here that `poll` on the descriptor does not tell of."""
+        return self._empty or self._reader.pending()
+
     def read(self) -> bytes:
         """The whole body."""
         return b"".join(self.chunks())
@@ -196,8 +214,7 @@ class Hijacked:
 
     def pending(self) -> bool:
         """Whether bytes wait here that `poll` on the descriptor does not tell of."""
-        waiting: Callable[[], int] | None = getattr(self._stream, "pending", None)
-        return bool(self._received) or (waiting is not None and waiting() > 0)
+        return bool(self._received) or _hidden_bytes(self._stream)
 
     def recv(self) -> bytes:
         """What has come, empty at the end."""
@@ -206,8 +223,19 @@ class Hijacked:
             return data
         return self._stream.recv(RECEIVE_BYTES)
 
-    def send(self, data: bytes) -> None:
-        self._stream.sendall(data)
+    def try_send(self, data: bytes) -> int:
+        """Send what fits without waiting; how many bytes that were, 0 when none fit now."""
+        self._stream.settimeout(0)
+        try:
+            return self._stream.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if type(error).__name__ in ("SSLWantWriteError", "SSLWantReadError"):
+                return 0
+            raise
+        finally:
+            self._stream.settimeout(None)
 
     def close_write(self) -> None:
         """Tell the peer that nothing more comes from us; its bytes still arrive."""
