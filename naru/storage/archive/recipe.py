@@ -16,10 +16,11 @@ from collections.abc import Iterator
 
 import zstandard
 
+from naru.kernel.files import open_beneath
 from naru.storage.archive.headers import ArchiveError, Entry, show
 from naru.storage.archive.output import Output
 from naru.storage.archive.reading import Feed, Reader
-from naru.storage.archive.tree import Tree, clean, join
+from naru.storage.archive.tree import Tree, clean
 from naru.storage.archive.unpack import Unpacked, has_layer_payload
 
 _LEVEL = 1
@@ -103,8 +104,8 @@ class _Contents:
             cut = path.rfind(b"/", 0, cut)
         if first is None:
             return None
-        spill = Tree(self._spill_fd)
-        return spill.open(join(b"%d" % first[0], first[1]), os.O_RDONLY | os.O_NOFOLLOW)
+        name = b"%d/%s" % first if first[1] else b"%d" % first[0]
+        return open_beneath(self._spill_fd, name, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def rebuild(
