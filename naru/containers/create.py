@@ -97,6 +97,7 @@ class Creator:
             runtime=settings.default_runtime,
             cgroupns=settings.default_cgroupns,
             log=settings.default_log,
+            shm_bytes=settings.default_shm_bytes,
         )
         config = merge_config(_config_of(request), image.run_config)
         config = replace(config, hostname=self._hostname(identifier, config, host_config))

@@ -19,8 +19,6 @@ from naru.spec.engine.container_config import (
 )
 from naru.spec.oci.image import RunConfig
 
-DEFAULT_SHM_BYTES = 64 << 20
-
 
 def _words(value: list[str] | str | None) -> list[str] | None:
     return [value] if isinstance(value, str) else value
@@ -98,7 +96,7 @@ def command_of(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:
 
 
 def default_host_config(
-    given: HostConfig, *, runtime: str, cgroupns: str, log: LogConfig
+    given: HostConfig, *, runtime: str, cgroupns: str, log: LogConfig, shm_bytes: int
 ) -> HostConfig:
     """HostConfig with Docker's defaults filled in, as `inspect` shows it."""
     network_mode = given.network_mode or "default"
@@ -111,7 +109,7 @@ def default_host_config(
         restart_policy=policy if policy.name else RestartPolicy(name="no"),
         ipc_mode=given.ipc_mode or "private",
         cgroupns_mode=given.cgroupns_mode or ("host" if given.privileged else cgroupns),
-        shm_size=given.shm_size or DEFAULT_SHM_BYTES,
+        shm_size=given.shm_size or shm_bytes,
         runtime=given.runtime or runtime,
         oom_kill_disable=given.oom_kill_disable,
         port_bindings=given.port_bindings or {},

@@ -3,15 +3,17 @@
 Everything that needs the host is looked up here, in a thread; `runtime/ocispec.py` then decides.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from naru.base.errors import Conflict, InvalidParameter, StartFailed
-from naru.containers.deps import Deps
+from naru.containers.deps import Deps, Settings
 from naru.containers.model import Container, MountPoint
 from naru.kernel.files import write_atomic
 from naru.kernel.mount import mount_tmpfs
@@ -23,12 +25,12 @@ from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
 from naru.runtime.ocispec import (
     SpecRequest,
     build_spec,
-    container_mounts,
     environment,
     process_capabilities,
 )
 from naru.runtime.seccomp.profile import default_profile, parse_profile
 from naru.runtime.user import ResolvedUser, resolve_user
+from naru.spec.engine.container_config import HostConfig, Ulimit
 
 
 def running_other(deps: Deps, mode: str, what: str) -> Container:
@@ -112,9 +114,7 @@ def _prepare(
     root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         request = _request(deps, container, attachment, mounts, shared, root_fd)
-        mountpoints.prepare_rootfs(root_fd, container_mounts(request))
-        if config.working_dir:
-            mountpoints.make_working_dir(root_fd, config.working_dir)
+        mountpoints.prepare(root_fd, mounts, config.working_dir)
     finally:
         os.close(root_fd)
     if shared.files_of == container.id:
@@ -137,9 +137,11 @@ def _request(
     root_fd: int,
 ) -> SpecRequest:
     settings, facts = deps.settings, deps.facts
-    config, host_config = container.config, container.host_config
+    config, host_config = container.config, _with_defaults(settings, container.host_config)
     user = _user(root_fd, container)
     options = security.parse(host_config.security_opt)
+    if settings.no_new_privileges and not options.no_new_privileges:
+        options = dataclasses.replace(options, no_new_privileges=True)
     section, bpf = _seccomp(deps, container, options)
     devices = (
         host_devices() if host_config.privileged else resolve_devices(host_config.devices or ())
@@ -169,6 +171,21 @@ def _request(
         security=options,
         seccomp=section,
         seccomp_bpf=bpf,
+    )
+
+
+def _with_defaults(settings: Settings, host: HostConfig) -> HostConfig:
+    """What the engine's configuration adds to a container's: `--init`, default ulimits."""
+    named = {limit.name for limit in host.ulimits or ()}
+    added = [
+        Ulimit(name=name, soft=soft, hard=hard)
+        for name, (soft, hard) in settings.default_ulimits.items()
+        if name not in named
+    ]
+    return replace(
+        host,
+        ulimits=[*(host.ulimits or ()), *added] or None,
+        init=settings.init if host.init in (None, UNSET) else host.init,
     )
 
 

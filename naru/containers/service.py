@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from naru.containers.copying import Copying
 from naru.containers.create import Creator
 from naru.containers.deps import Deps
 from naru.containers.execs import Execs
@@ -17,6 +18,7 @@ from naru.containers.store import ContainerStore
 from naru.containers.streams import Streams
 from naru.containers.waits import Waits
 from naru.images.model import ImageUse
+from naru.storage.copy.service import ContainerCopy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Containers:
     execs: Execs
     observe: Observe
     files: Files
+    copying: Copying
     health: HealthMonitor
     reconciler: Reconciler
 
@@ -42,6 +45,10 @@ class Containers:
         known = {item.id for item in self.store} | set(self.store.damaged)
         await self.deps.images.collect_garbage(known)
         self.deps.tasks.spawn("restart policies", self.reconciler.start_wanted(wanted))
+
+    def close(self) -> None:
+        """End the helpers; containers go on."""
+        self.copying.close()
 
     def image_users(self, image_id: str) -> list[ImageUse]:
         """The containers made from an image."""
@@ -81,6 +88,7 @@ def build(deps: Deps) -> Containers:
         execs=execs,
         observe=Observe(deps),
         files=Files(deps),
+        copying=Copying(deps, ContainerCopy(deps.spawner)),
         health=health,
         reconciler=Reconciler(deps, lifecycle, recipe, remover),
     )
