@@ -91,7 +91,7 @@ class Cgroup:
         return self._files.oom_kills()
 
     def update(self, limits: CgroupLimits) -> None:
-        """Raises: OSError naming the file: ENOENT when this kernel has no such limit, EINVAL, EBUSY."""
+        """Raises: OSError naming the file; ENOENT when this kernel has no such limit."""
         self._files.update(limits)
 
     @property

@@ -4,8 +4,9 @@ A child gets exactly the descriptors it is given: all others are closed in it, w
 starts with no signal blocked or ignored.
 
 On a host with both cgroup versions crun refuses to work while the unified hierarchy is in sight.
-There the Spawner spawns from a thread with a mount namespace of its own that lacks it; mounts made
-later below the exec root reach it, because that is a shared mount.
+There the Spawner spawns from a thread with a mount namespace of its own that lacks it. Mounts made
+later by narud reach the child when it starts, and those below the exec root (a shared mount) also
+the ones that run already.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ from naru.kernel.process import wait_readable
 
 _SETSIGDEF, _SETSIGMASK, _SETSID = 0x04, 0x08, 0x80
 _ACTIONS_SIZE, _ATTR_SIZE, _SIGSET_SIZE = 256, 512, 256
-_UNIFIED = "/sys/fs/cgroup/unified"
+_CGROUPS = "/sys/fs/cgroup"
+_UNIFIED = f"{_CGROUPS}/unified"
 _DEV_NULL = "/dev/null"
 
 
@@ -74,13 +76,13 @@ class Child:
 
 
 class Spawner:
-    """Starts programs; one per narud. `hybrid`: see the module. Thread safe.
+    """Starts programs; one per narud. `hybrid` (`CgroupHost.hybrid`): see the module. Thread safe.
 
-    On a hybrid host `make_shared(exec_root)` must have been called before the first spawn.
+    `make_shared(exec_root)` must have been called before the first spawn, whatever the host.
     """
 
-    def __init__(self, *, hybrid: bool = False, exec_root: str = "") -> None:
-        self._private = _PrivateThread(exec_root) if hybrid else None
+    def __init__(self, *, hybrid: bool = False) -> None:
+        self._private = _PrivateThread() if hybrid else None
 
     def spawn(
         self,
@@ -146,12 +148,19 @@ async def _read_to_end(fd: int, limit_bytes: int) -> bytes:
 
 
 class _PrivateThread:
-    """The thread that sees no unified cgroup hierarchy; made at the first call."""
+    """The thread that sees no unified cgroup hierarchy.
 
-    def __init__(self, exec_root: str) -> None:
-        self._exec_root = exec_root
+    It spawns from a copy of narud's mount namespace, and takes a fresh one (0.1 ms) when narud's
+    mounts changed since: mounts that do not propagate are right too. Shared mounts stay peers of
+    narud's, so a container's `rshared` volume reaches the host as it should.
+    """
+
+    def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Child], Future[Child]] | None]
         self._jobs = queue.SimpleQueue()
+        self._changes = select.poll()
+        self._home = self._table = -1
+        self._hidden = False
         self._thread = threading.Thread(target=self._run, name="naru-spawn", daemon=True)
         self._thread.start()
 
@@ -165,23 +174,35 @@ class _PrivateThread:
         self._thread.join()
 
     def _run(self) -> None:
-        entered = False
         while (item := self._jobs.get()) is not None:
             job, done = item
             try:
-                if not entered:
-                    _hide_unified()
-                    entered = True
+                self._refresh()
                 done.set_result(job())
             except BaseException as error:
                 done.set_exception(error)
             del item, job, done
+        for fd in {self._home, self._table} - {-1}:
+            os.close(fd)
+
+    def _refresh(self) -> None:
+        if self._home < 0:
+            syscalls.unshare(syscalls.CLONE_FS)
+            self._table = os.open("/proc/thread-self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            self._home = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            self._changes.register(self._table, select.POLLPRI)
+        if self._changes.poll(0):
+            self._hidden = False
+        if not self._hidden:
+            syscalls.setns(self._home, syscalls.CLONE_NEWNS)
+            _hide_unified()
+            self._hidden = True
 
 
 def _hide_unified() -> None:
-    """Moves the calling thread to a mount namespace without the unified hierarchy."""
-    syscalls.unshare(syscalls.CLONE_FS | syscalls.CLONE_NEWNS)
-    syscalls.mount(None, "/", None, syscalls.MS_SLAVE | syscalls.MS_REC)
+    """Moves the calling thread to a copy of its mount namespace without the unified hierarchy."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, _CGROUPS, None, syscalls.MS_PRIVATE | syscalls.MS_REC)
     mount.unmount(_UNIFIED)
 
 
