@@ -41,6 +41,7 @@ RESOLVE_IN_ROOT = 0x10
 
 OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH = 4
+MOVE_MOUNT_T_SYMLINKS = 16
 MOUNT_ATTR_RDONLY = 1
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
@@ -150,7 +151,7 @@ def open_tree(path: str, flags: int) -> int:
 
 def move_mount(mount_fd: int, target: str) -> None:
     number = ctypes.c_long(_NR_MOVE_MOUNT)
-    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH)
+    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)
     check(libc.syscall(number, mount_fd, b"", AT_FDCWD, os.fsencode(target), flags), target)
 
 
