@@ -29,6 +29,7 @@ from naru.kernel.threads import offload
 from naru.spec.oci.digest import chain_ids, digest_of
 from naru.spec.oci.image import ImageConfig, Platform
 from naru.storage.archive.compression import PLAIN
+from naru.storage.pipes import first_error
 from naru.storage.snapshots import Layer
 
 Message = dict[str, Any]
@@ -176,8 +177,8 @@ async def _together(jobs: list[_LayerJob]) -> None:
         async with asyncio.TaskGroup() as group:
             for job in jobs:
                 group.create_task(job.run())
-    except* Exception as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        raise first_error(errors) from None
 
 
 async def receive_plain(stream: AsyncIterator[bytes], directory: str) -> Spool:

@@ -12,6 +12,12 @@ _PIPE_BYTES = 1 << 20
 T = TypeVar("T")
 
 
+def first_error(group: ExceptionGroup[Exception]) -> Exception:
+    """The error that came first: the others are of tasks that were ended because of it."""
+    error = group.exceptions[0]
+    return first_error(error) if isinstance(error, ExceptionGroup) else error
+
+
 async def through_pipe(stream: AsyncIterator[bytes], consume: Callable[[int], Awaitable[T]]) -> T:
     """What `consume` makes of a pipe that `stream` is written to as it comes.
 
@@ -41,8 +47,8 @@ async def through_pipe(stream: AsyncIterator[bytes], consume: Callable[[int], Aw
         async with asyncio.TaskGroup() as group:
             result = group.create_task(eat())
             group.create_task(feed())
-    except* Exception as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        raise first_error(errors) from None
     return result.result()
 
 

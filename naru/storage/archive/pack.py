@@ -50,11 +50,12 @@ class Packer:
     def run(self, root_fd: int) -> None:
         """Pack what is below `root_fd`, and the end mark. Raises: OSError."""
         prefix = self._policy.prefix
+        top = prefix if prefix.endswith(b"/") or not prefix else prefix + b"/"
         if prefix:
-            entry = self._entry(os.fstat(root_fd), prefix + b"/", headers.DIRECTORY)
+            entry = self._entry(os.fstat(root_fd), top, headers.DIRECTORY)
             entry.xattrs = self._xattrs(root_fd)[0]
             self._put(entry)
-        self._directory(root_fd, prefix + b"/" if prefix else b"", self._policy.only, 0)
+        self._directory(root_fd, top, self._policy.only, 0)
         self._output.write(writing.END)
 
     def run_one(self, parent_fd: int, name: bytes, called: bytes) -> None:
