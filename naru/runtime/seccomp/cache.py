@@ -1,8 +1,9 @@
-"""Compiled seccomp filters, kept so that a runtime compiles each profile once, not at every start.
+"""Compiled seccomp filters: no start waits for a compiler.
 
     <folder>/<key>.bpf     32 bytes SHA-256 of what follows, then struct sock_filter[]
 
-crun leaves the filter that it compiled in the container's state folder; handed back to it as an
+Where `naru.runtime.seccomp.compiler` cannot write the program, the runtime's own is kept: crun
+leaves the filter that it compiled in the container's state folder; handed back to it as an
 annotation it is installed as it is, which saves 11 ms of a start. The key covers everything that
 the filter depends on: the whole profile (and with it capabilities and kernel), architecture and
 runtime version. A file that is not exactly what was written is removed and compiled again.
@@ -19,6 +20,7 @@ from typing import Any
 from msgspec import json
 
 from naru.kernel.files import read_file_limited, write_atomic
+from naru.runtime.seccomp.compiler import compile_profile
 
 FILTER_FILE = "seccomp.bpf"
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -34,6 +36,7 @@ class SeccompCache:
 
     def __init__(self, folder: str, runtime_version: str, machine: str) -> None:
         self._folder = folder
+        self._machine = machine
         self._salt = f"{runtime_version}\n{machine}\n".encode()
         self._keys: dict[int, tuple[Mapping[str, Any], str]] = {}
         self._filters: dict[str, str] = {}
@@ -48,6 +51,9 @@ class SeccompCache:
         if len(self._keys) >= 256:
             self._keys.clear()
         self._keys[id(profile)] = (profile, key)
+        program = compile_profile(profile, self._machine)
+        if program is not None:
+            self._filters[key] = base64.b64encode(program).decode()
         return key
 
     def get(self, key: str) -> str | None:

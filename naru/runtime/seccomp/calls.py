@@ -105,6 +105,7 @@ BY_CAPABILITY: dict[str, tuple[str, ...]] = {
     "CAP_DAC_READ_SEARCH": ("open_by_handle_at",),
     "CAP_SYS_ADMIN": _words("""
         bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie
+        lsm_get_self_attr lsm_set_self_attr lsm_list_modules
         mount mount_setattr move_mount open_tree perf_event_open quotactl quotactl_fd
         setdomainname sethostname setns syslog umount umount2 unshare"""),
     "CAP_SYS_BOOT": ("reboot",),
