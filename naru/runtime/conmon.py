@@ -25,6 +25,7 @@ from naru.base.failpoints import declare
 from naru.base.undo import run_to_end
 from naru.kernel.process import ProcessId, identify, start_time
 from naru.kernel.spawn import Child, Spawner
+from naru.kernel.threads import offload
 from naru.runtime.bundle import Bundle, LaunchRecord
 from naru.runtime.crun import OciRuntime
 
@@ -32,6 +33,8 @@ _FIFO_BLOCK_BYTES = 199
 _REOPEN_LOG = "2 0 0"
 _SYNC_FD = 3
 _SYNC_LIMIT_BYTES = 65536
+_WATCH_RUNTIME_S = 0.7
+_KILLED = "the runtime was killed before the container was created"
 
 SPAWNED = declare("runtime.conmon-spawned")
 
@@ -81,7 +84,7 @@ class Conmon:
                 os.close(writing)
             SPAWNED()
             try:
-                report = await _read_report(reading)
+                report = await _report_of(child, reading)
             except BaseException:
                 child.kill()
                 await run_to_end(child.wait())
@@ -89,7 +92,9 @@ class Conmon:
         finally:
             os.close(reading)
         if report.data <= 0:
-            await child.wait()
+            if report.message == _KILLED:
+                child.kill()
+            await run_to_end(child.wait())
             raise CreateRefused(report.message)
         start = start_time(report.data)
         if start is None:  # it was killed at once; nothing will ever match start 0
@@ -132,8 +137,12 @@ def find_strays(bundle: Bundle) -> list[ProcessId]:
     return found
 
 
-async def _read_report(fd: int) -> _Report:
-    """The first line of the sync pipe; a report without data when it ends early."""
+async def _report_of(child: Child, fd: int) -> _Report:
+    """What conmon says on its sync pipe; a report without data when it or the runtime is killed.
+
+    conmon 2.1.6 waits for ever on the stderr of a container whose runtime was killed when the
+    container's first process was there already: so a runtime that is long in coming is watched.
+    """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[bytes] = loop.create_future()
     text = bytearray()
@@ -149,9 +158,28 @@ async def _read_report(fd: int) -> _Report:
 
     loop.add_reader(fd, readable)
     try:
-        line = await done
+        missing = 0
+        while not done.done() and missing < 2:
+            await asyncio.wait([done], timeout=_WATCH_RUNTIME_S)
+            missing = 0 if done.done() or await offload(_runtime_lives, child.pid) else missing + 1
     finally:
         loop.remove_reader(fd)
+    return _decode(done.result()) if done.done() else _Report(data=-1, message=_KILLED)
+
+
+def _runtime_lives(conmon_pid: int) -> bool:
+    """Whether conmon has a child in its own session: the workload's init has one of its own."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError, ValueError):
+                with open(f"/proc/{name}/stat", "rb") as source:
+                    fields = source.read().rpartition(b")")[2].split()
+                if int(fields[1]) == conmon_pid == int(fields[3]):
+                    return True
+    return False
+
+
+def _decode(line: bytes) -> _Report:
     if not line:
         return _Report(data=-1)
     try:
