@@ -25,7 +25,7 @@ from naru.storage.archive.unpack import Unpacked, has_layer_payload
 
 _LEVEL = 1
 _FLUSH_BYTES = 1 << 20
-_MAX_RECIPE_BYTES = 4 << 30
+_MAX_RECIPE_BYTES = 3 << 30
 _PIECE_BYTES = 1 << 20
 
 
