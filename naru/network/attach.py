@@ -8,7 +8,7 @@ import contextlib
 import os
 
 from naru.base.failpoints import declare
-from naru.kernel import netns
+from naru.kernel import host, netns
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.netlink.model import ConfigureLink
 from naru.network.firewall_keeper import FirewallKeeper
@@ -60,6 +60,10 @@ class Sandboxes:
             mac=endpoint.mac, mtu=endpoint.network.mtu,
         )  # fmt: skip
         LINK_MADE()
+        if _bridge_netfilter():
+            # The bridge itself translates then, and would not send a packet back where it came
+            # from: a container that asks its own published port needs that.
+            self._netlink.set_bridge_port(endpoint.link, hairpin=True)
         link = ConfigureLink(
             name=endpoint.interface,
             mac=endpoint.mac,
@@ -85,3 +89,9 @@ class Sandboxes:
     def _remove_netns(self, plan: Attached) -> None:
         netns.remove_netns(plan.pin)
         NETNS_REMOVED()
+
+
+def _bridge_netfilter() -> bool:
+    """Whether the kernel passes bridged packets through the IPv4 firewall."""
+    name = "net/bridge/bridge-nf-call-iptables"
+    return host.has_sysctl(name) and host.get_sysctl(name) == "1"

@@ -130,7 +130,7 @@ class Endpoints:
             return item
         space = self._space(network)
         address = space.allocate()
-        mac = asked.mac_address or request.mac
+        mac = _asked_mac(asked) or request.mac
         settings = structs.replace(
             settings,
             gateway=network.gateway,
@@ -201,6 +201,13 @@ class Endpoints:
             space = AddressSpace(IPv4Network(network.subnet), IPv4Address(network.gateway))
             self._spaces[network.id] = space
         return space
+
+
+def _asked_mac(asked: EndpointSettings) -> str:
+    """The hardware address that a user chose: not the one that an earlier run got by itself."""
+    if asked.ip_address and asked.mac_address == mac_of(IPv4Address(asked.ip_address)):
+        return ""
+    return asked.mac_address
 
 
 def _publications(

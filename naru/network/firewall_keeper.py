@@ -8,13 +8,13 @@ whole table is written anew in one transaction, from the declaration.
 import logging
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from naru.base.errors import Internal
 from naru.kernel.nft import Nft
 from naru.network import firewall
-from naru.network.firewall import Ruleset
+from naru.network.firewall import RelayRules, Ruleset
 from naru.network.model import Publication
 
 log = logging.getLogger("naru.network.firewall")
@@ -23,8 +23,9 @@ log = logging.getLogger("naru.network.firewall")
 class FirewallKeeper:
     """Owns one table. All methods block and are safe for threads."""
 
-    def __init__(self, nft: Nft, table: str) -> None:
+    def __init__(self, nft: Nft, table: str, relay: Callable[[], RelayRules]) -> None:
         self._nft = nft
+        self._start_relay = relay
         self._rules = Ruleset(table)
         self._published: dict[str, Sequence[Publication]] = {}
         self._lock = threading.Lock()
@@ -47,14 +48,19 @@ class FirewallKeeper:
         with self._lock:
             self._rules = rules
             self._published = dict(published)
+            self._need_relay(self._everything())
             self._write()
 
     def publish(self, container_id: str, publications: Sequence[Publication]) -> None:
         """Raises: Internal with nft's text; nothing is published then."""
         with self._lock:
             self._published[container_id] = publications
+            relay_started = self._need_relay(publications)
             rules = self._rules
             try:
+                if relay_started:
+                    self._write()
+                    return
                 self._nft.run(firewall.add(rules.table, publications, rules.relay))
             except Internal as error:
                 log.warning(
@@ -78,6 +84,17 @@ class FirewallKeeper:
             except Internal:
                 self._write()
 
+    def replace_relay(self) -> None:
+        """The relay ended: start another and lead there. Raises: OSError, Internal."""
+        with self._lock:
+            self._rules = replace(self._rules, relay=None)
+            if self._need_relay(self._everything()):
+                self._write()
+
+    def publishes_ipv6(self) -> bool:
+        with self._lock:
+            return any(":" in item.host_ip for item in self._everything())
+
     def rewrite(self) -> None:
         """Make the table what is declared, in one transaction. Raises: Internal."""
         with self._lock:
@@ -89,8 +106,22 @@ class FirewallKeeper:
         with self._lock:
             self._nft.run(f"table inet {table}\ndelete table inet {table}\n")
 
+    def _need_relay(self, publications: Iterable[Publication]) -> bool:
+        """Whether a relay was started just now, because `publications` need one."""
+        if self._rules.relay is not None or not any(":" in item.host_ip for item in publications):
+            return False
+        try:
+            self._rules = replace(self._rules, relay=self._start_relay())
+        except OSError as error:
+            log.error("no relay, ports are published on IPv4 only: %s", error)
+            return False
+        return True
+
+    def _everything(self) -> list[Publication]:
+        return [item for items in self._published.values() for item in items]
+
     def _write(self) -> None:
-        everything = tuple(item for items in self._published.values() for item in items)
+        everything = tuple(self._everything())
         nonce = secrets.token_hex(8)
         self._nonces.add(nonce.encode())
         rules = replace(self._rules, publications=everything, nonce=nonce)

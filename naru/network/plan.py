@@ -43,6 +43,12 @@ def link_name(key: str, endpoint_id: str) -> str:
     return link_prefix(key) + _tag(endpoint_id, 8)
 
 
+def relay_prefix(key: str) -> str:
+    """The engine's own IPv6 prefix (/64 of fd00::/8), ending with a colon."""
+    digest = hashlib.sha256(f"relay {key}".encode()).hexdigest()
+    return f"fd6e:{digest[:4]}:{digest[4:8]}:{digest[8:12]}:"
+
+
 def bridge_mac(key: str) -> str:
     """The bridge's own hardware address; without one it would change with the links on it."""
     return "02:42:" + hashlib.sha256(f"bridge {key}".encode()).digest()[:4].hex(":")

@@ -29,7 +29,7 @@ _BACKLOG_BYTES = 1 << 18
 _CONNECTIONS_MAX = 16384
 _FLOWS_MAX = 4096
 _FLOW_IDLE_S = 120.0
-_IPV6_PKTINFO, _IPV6_RECVPKTINFO = 50, 49
+_IPV6_PKTINFO, _IPV6_RECVPKTINFO, _IPV6_FREEBIND = 50, 49, 78
 _PKTINFO = struct.Struct("=16sI")
 
 Target = tuple[str, int]
@@ -61,6 +61,7 @@ class Half:
         self.connected = True
         self.ended = False  # its own input reached the end
         self.shut = False  # it was told that no more bytes come
+        self.closed = False
 
 
 class TcpRelay:
@@ -101,12 +102,14 @@ class TcpRelay:
         left.peer, right.peer = right, left
         right.connected = server.connect_ex(target) == 0
         self._count += 1
-        self._selector.register(client, 0 | selectors.EVENT_READ, (self.ready, left))
+        self._selector.register(client, selectors.EVENT_READ, (self.ready, left))
         self._selector.register(server, selectors.EVENT_WRITE, (self.ready, right))
         self._watch(left)
         self._watch(right)
 
     def ready(self, half: Half, events: int) -> None:
+        if half.closed:  # by its peer's event, a moment ago
+            return
         try:
             if not half.connected:
                 failed = half.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -161,6 +164,7 @@ class TcpRelay:
 
     def _close(self, half: Half) -> None:
         for item in (half, half.peer):
+            item.closed = True
             if item.socket in self._selector.get_map():
                 self._selector.unregister(item.socket)
             item.socket.close()
@@ -178,6 +182,8 @@ class UdpRelay:
         self._listener = listener
         self._flows: OrderedDict[tuple[object, bytes], tuple[socket.socket, float]] = OrderedDict()
         listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        # Answers leave from the address that was asked: this host's by a route, on no interface.
+        listener.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
 
     def receive(self, listener: socket.socket) -> None:
         for _ in range(64):

@@ -29,11 +29,12 @@ from naru.network import plan
 from naru.network.attach import Sandboxes
 from naru.network.bridges import Bridges
 from naru.network.endpoints import Endpoints
-from naru.network.firewall import BridgeRules, Ruleset
+from naru.network.firewall import BridgeRules, RelayRules, Ruleset
 from naru.network.firewall_keeper import FirewallKeeper
 from naru.network.model import Attachment, NetworkOptions
 from naru.network.plan import Attached
 from naru.network.reaper import Reaper
+from naru.network.relay_keeper import RelayKeeper
 
 log = logging.getLogger("naru.network")
 
@@ -52,6 +53,7 @@ class Repair:
         sandboxes: Sandboxes,
         endpoints: Endpoints,
         reaper: Reaper,
+        relay: RelayKeeper,
         options: NetworkOptions,
     ) -> None:
         self._netlink = netlink
@@ -60,6 +62,7 @@ class Repair:
         self._sandboxes = sandboxes
         self._endpoints = endpoints
         self._reaper = reaper
+        self._relay = relay
         self._options = options
         self._tasks = TaskRegistry()
         self._links: LinkMonitor | None = None
@@ -68,6 +71,8 @@ class Repair:
         self._touched = False
         self._links_dirty = False
         self._table_dirty = False
+        self._relay_dirty = False
+        self._adopted: RelayRules | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, keep: Mapping[str, Attachment]) -> list[str]:
@@ -84,6 +89,7 @@ class Repair:
             attached = list(self._endpoints.attached.values())
             await offload(self._sweep, attached)
             problems += await offload(self._restore_links, attached)
+            self._adopted = self._relay.open(self._bridges.default.subnet, self._on_relay_end)
             await offload(self._declare, attached)
         for problem in problems:
             log.error("%s", problem)
@@ -97,6 +103,7 @@ class Repair:
                 monitor.close()
         self._links = self._tables = None
         await self._tasks.drain(DRAIN_S)
+        await self._relay.close(needed=await offload(self._firewall.publishes_ipv6))
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,23 +143,30 @@ class Repair:
         if self._table_dirty:
             self._wake()
 
+    def _on_relay_end(self) -> None:
+        self._relay_dirty = True
+        self._wake()
+
     def _wake(self) -> None:
         if self._task is None or self._task.done():
             self._task = self._tasks.spawn("network-repair", self._mend())
 
     async def _mend(self) -> None:
-        while self._links_dirty or self._table_dirty:
+        while self._links_dirty or self._table_dirty or self._relay_dirty:
             try:
                 async with self._endpoints.gate.alone():
                     await self._mend_once()
             except (OSError, NaruError):
                 log.exception("repairing the network failed; again in %s s", RETRY_S)
-                self._links_dirty = self._table_dirty = True
+                self._links_dirty = self._table_dirty = self._relay_dirty = True
                 await asyncio.sleep(RETRY_S)
 
     async def _mend_once(self) -> None:
         links, table = self._links_dirty, self._table_dirty
         self._links_dirty = self._table_dirty = False
+        if self._relay_dirty:
+            await offload(self._firewall.replace_relay)
+            self._relay_dirty = False
         if links:
             attached = list(self._endpoints.attached.values())
             for problem in await offload(self._restore_links, attached):
@@ -197,6 +211,7 @@ class Repair:
 
     def _declare(self, attached: Sequence[Attached]) -> None:
         default = self._bridges.default
-        rules = Ruleset(self._firewall.table, (BridgeRules(default.bridge, default.subnet),))
+        bridges = (BridgeRules(default.bridge, default.subnet),)
+        rules = Ruleset(self._firewall.table, bridges, self._adopted)
         published = {item.container_id: item.publications for item in attached}
         self._firewall.declare(rules, published)

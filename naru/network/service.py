@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from naru.base.errors import Conflict, Forbidden, NotFound, Unsupported
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.nft import Nft
+from naru.kernel.spawn import Spawner
 from naru.kernel.threads import offload
 from naru.network import describe, plan, validate
 from naru.network.attach import Sandboxes
@@ -27,6 +28,7 @@ from naru.network.model import (
 )
 from naru.network.ports import ANY_V4, PortTable
 from naru.network.reaper import Reaper
+from naru.network.relay_keeper import RelayKeeper
 from naru.network.repair import Repair
 from naru.spec.engine.container_config import EndpointSettings, PortBinding
 from naru.spec.engine.network import NetworkResource
@@ -39,20 +41,27 @@ class NetworkService:
     """One per engine. `emit(type, action, actor id, attributes)` is told of every change."""
 
     def __init__(
-        self, db: Database, netlink: Netlink, nft: Nft, options: NetworkOptions, emit: Emit
+        self,
+        db: Database,
+        netlink: Netlink,
+        nft: Nft,
+        spawner: Spawner,
+        options: NetworkOptions,
+        emit: Emit,
     ) -> None:
         self._options = options
         self._emit = emit
         self._netlink = netlink
         self._bridges = Bridges(db, netlink, options)
-        self._firewall = FirewallKeeper(nft, plan.table_name(options.key))
+        relay = RelayKeeper(netlink, spawner, options)
+        self._firewall = FirewallKeeper(nft, plan.table_name(options.key), relay.ensure)
         self._sandboxes = Sandboxes(netlink, self._firewall)
-        self._ports = PortTable(options.publish_address)
+        self._ports = PortTable(options.publish_address, ipv6=relay.available())
         self._reaper = Reaper(netlink, options.key)
         self._endpoints = Endpoints(self._sandboxes, self._ports, self._reaper, options)
         self._repair = Repair(
             netlink, self._bridges, self._firewall, self._sandboxes, self._endpoints, self._reaper,
-            options,
+            relay, options,
         )  # fmt: skip
 
     async def open(self) -> None:
@@ -166,6 +175,8 @@ class NetworkService:
 
     def _wanted(self, request: AttachRequest) -> Network:
         mode = validate.network_name(request.network_mode)
+        if mode in ("host", "none"):
+            return self._find(mode)
         names = {validate.network_name(name) for name in request.endpoints} | {mode}
         for name in sorted(names):
             if self._bridges.get(name) is None and not self._matches(name):

@@ -1,0 +1,237 @@
+"""A host of its own for a test: network and mount namespaces, an outside world, an engine.
+
+`@in_lab` runs the test's body in a fresh process inside new namespaces, so nothing of this
+machine's network, firewall or other engines is seen or touched. `outside` is a namespace behind
+the lab's only other interface, wan0: 203.0.113.1 here, 203.0.113.2 there (fd00:99::1 and ::2).
+"""
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from naru.kernel import netns
+from naru.kernel.netlink.client import ConfigureLink, Netlink
+from naru.kernel.nft import Nft
+from naru.kernel.spawn import Spawner
+from naru.network.model import Attachment, AttachRequest, NetworkOptions
+from naru.network.service import NetworkService
+from naru.spec.engine.container_config import PortBinding
+from naru.storage.metadata import Database
+
+HOST, OUTSIDE = "203.0.113.1", "203.0.113.2"
+HOST6, OUTSIDE6 = "fd00:99::1", "fd00:99::2"
+DEADLINE_S = 2.0
+
+
+class Lab:
+    """Lives in the test's own process; engines are made by `engine`."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.netlink = Netlink()
+        self.outside = os.path.join(root, "outside")
+        self.events: list[tuple[str, str, str]] = []
+
+    def build(self) -> None:
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        netns.create_netns(self.outside)
+        fd = netns.open_netns(self.outside)
+        self.netlink.create_veth("wan0", None, fd, "wan0")
+        here = ConfigureLink(name="wan0", addresses=((HOST, 24), (HOST6, 64)))
+        self.netlink.configure(None, here, loopback=True)
+        there = ConfigureLink(
+            name="wan0",
+            addresses=((OUTSIDE, 24), (OUTSIDE6, 64)),
+            routes=(("172.16.0.0/12", HOST),),
+        )
+        self.netlink.configure(fd, there, loopback=True)
+        os.close(fd)
+
+    @contextlib.asynccontextmanager
+    async def engine(
+        self, name: str = "a", bip: str = "", keep: dict[str, Attachment] | None = None
+    ):
+        """A NetworkService with its own root; entering reconciles, leaving closes."""
+        root = os.path.join(self.root, name)
+        os.makedirs(root, exist_ok=True)
+        db = Database.open(os.path.join(root, "db"))
+        options = NetworkOptions(root, key=name, bip=bip)
+        nft = Nft()
+        spawner = Spawner()
+        service = NetworkService(
+            db, self.netlink, nft, spawner, options, lambda *event: self.events.append(event[:3])
+        )
+        await service.open()
+        problems = await service.reconcile(keep or {})
+        assert problems == []
+        try:
+            yield service
+        finally:
+            await service.close()
+            await db.close()
+            spawner.close()
+            nft.close()
+
+
+def container_id(name: str) -> str:
+    return name.encode().hex().ljust(64, "0")
+
+
+def request(name: str, *ports: str, mode: str = "bridge", **more: object) -> AttachRequest:
+    """Ports as `-p` writes them: `8080:80`, `127.0.0.1:8080:80/udp`, `[::1]:8080:80`."""
+    bindings: dict[str, list[PortBinding] | None] = {}
+    for port in ports:
+        rest, _, target = port.rpartition(":")
+        host_ip, _, host_port = rest.rpartition(":")
+        key = target if "/" in target else f"{target}/tcp"
+        bindings.setdefault(key, []).append(
+            PortBinding(host_ip=host_ip.strip("[]"), host_port=host_port)
+        )
+    return AttachRequest(
+        container_id(name), name, network_mode=mode, port_bindings=bindings, **more
+    )
+
+
+@contextlib.contextmanager
+def serving(pin: str | None, port: int = 80, kind: int = socket.SOCK_STREAM) -> Iterator[None]:
+    """In the sandbox: a server that answers with the address of whoever asks."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("0.0.0.0", port))
+        if kind == socket.SOCK_STREAM:
+            made.listen(512)
+        return made
+
+    server = make() if pin is None else netns.run_in_netns(pin, make)
+
+    def answer() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                if kind == socket.SOCK_STREAM:
+                    peer, address = server.accept()
+                    with peer:
+                        peer.sendall(address[0].encode())
+                else:
+                    data, address = server.recvfrom(1500)
+                    if not data:
+                        return
+                    server.sendto(address[0].encode(), address)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(0.2)
+
+
+def ask(
+    address: str, port: int, *, pin: str | None = None, udp: bool = False, timeout_s: float = 1.0
+) -> str | None:
+    """What a server says to a client in `pin` (None: the lab's host); None when nobody answers."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
+
+    def make() -> socket.socket:
+        return socket.socket(family, kind)
+
+    with make() if pin is None else netns.run_in_netns(pin, make) as client:
+        client.settimeout(timeout_s)
+        try:
+            client.connect((address, port))
+            if udp:
+                client.send(b"?")
+            return client.recv(100).decode() or None
+        except OSError:
+            return None
+
+
+async def eventually(check: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> float:
+    """Wait until `check()` holds; answers after how many seconds."""
+    begin = time.monotonic()
+    while not check():
+        assert time.monotonic() - begin < deadline_s, f"not within {deadline_s} s: {what}"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - begin
+
+
+def links(lab: Lab) -> set[str]:
+    """Every link of Naru's except bridges."""
+    return {
+        link.name
+        for link in lab.netlink.links()
+        if link.name.startswith("naru") and link.kind != "bridge"
+    }
+
+
+def in_lab(body: Callable[[Lab], Awaitable[None]]) -> Callable[[], None]:
+    """Decorator: run the coroutine function inside a fresh lab. Needs root."""
+
+    @functools.wraps(body)
+    def test() -> None:
+        run_in_lab(Path(inspect.getfile(body)), body.__name__)
+
+    test.__signature__ = inspect.Signature()  # type: ignore[attr-defined]  # no fixtures
+    test.body = body  # type: ignore[attr-defined]  # found again by `enter`
+    return test
+
+
+def run_in_lab(
+    file: Path, name: str, arguments: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> None:
+    root = tempfile.mkdtemp(prefix="naru-network-", dir="/var/tmp")
+    argv = ["unshare", "--net", "--mount", sys.executable, __file__, root, str(file), name]
+    try:
+        done = subprocess.run(
+            [*argv, *arguments],
+            env=os.environ | (env or {}),
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        for relay in Path(root).glob("*/relay.json"):
+            _end_relay(relay)
+        shutil.rmtree(root, ignore_errors=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _end_relay(state: Path) -> None:
+    with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
+        os.kill(json.loads(state.read_text())["pid"], signal.SIGTERM)
+
+
+def enter() -> None:
+    """The process inside: `network_lab.py [--joined] ROOT FILE TEST`; `--joined` builds nothing."""
+    joined = sys.argv[1] == "--joined"
+    root, file, name = sys.argv[1 + joined : 4 + joined]
+    sys.path[:0] = [os.path.dirname(__file__), os.getcwd()]
+    module = __import__(Path(file).stem)
+    lab = sys.modules["network_lab"].Lab(root)
+    if not joined:
+        lab.build()
+    body = getattr(module, name)
+    asyncio.run(getattr(body, "body", body)(lab))
+
+
+if __name__ == "__main__":
+    enter()

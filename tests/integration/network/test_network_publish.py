@@ -1,0 +1,212 @@
+"""Published ports and ways out, on the wire."""
+
+import errno
+import socket
+import subprocess
+import sys
+
+import pytest
+from network_lab import (
+    HOST,
+    HOST6,
+    OUTSIDE,
+    Lab,
+    ask,
+    container_id,
+    in_lab,
+    request,
+    serving,
+)
+
+from naru.base.errors import Internal
+from naru.kernel import host, netns
+from naru.kernel.netlink.client import ConfigureLink
+
+pytestmark = pytest.mark.root
+
+
+def run(argv: list[str]) -> None:
+    subprocess.run(argv, check=True)
+
+
+def start(argv: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@in_lab
+async def test_a_published_port_is_reached_from_everywhere(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        other = await network.attach(request("other"))
+        with serving(web.sandbox_path):
+            assert ask("127.0.0.1", 8080) == "172.17.0.1"
+            assert ask("127.9.9.9", 8080) == "172.17.0.1"
+            assert ask(HOST, 8080) == HOST
+            assert ask("172.17.0.1", 8080) == "172.17.0.1"
+            assert ask(HOST, 8080, pin=lab.outside) == OUTSIDE
+            assert ask("172.17.0.2", 80, pin=other.sandbox_path) == "172.17.0.3"
+            assert ask(HOST, 8080, pin=other.sandbox_path) is not None
+            assert ask("172.17.0.1", 8080, pin=other.sandbox_path) is not None
+            assert ask("172.17.0.1", 8080, pin=web.sandbox_path) is not None
+
+
+@in_lab
+async def test_neighbours_are_reached_without_bridge_netfilter_too(lab: Lab) -> None:
+    name = "net/bridge/bridge-nf-call-iptables"
+    if not host.has_sysctl(name):
+        return
+    host.set_sysctl(name, "0" if host.get_sysctl(name) == "1" else "1")
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        other = await network.attach(request("other"))
+        with serving(web.sandbox_path):
+            assert ask(HOST, 8080, pin=other.sandbox_path) is not None
+            assert ask("172.17.0.1", 8080, pin=web.sandbox_path) is not None
+
+
+@in_lab
+async def test_ipv6_clients_reach_the_container(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80", "[::1]:8081:81", "53:53/udp"))
+        with (
+            serving(web.sandbox_path),
+            serving(web.sandbox_path, 81),
+            serving(web.sandbox_path, 53, socket.SOCK_DGRAM),
+        ):
+            assert ask("::1", 8080) == "172.17.0.1"
+            assert ask(HOST6, 8080) == "172.17.0.1"
+            assert ask(HOST6, 8080, pin=lab.outside) == "172.17.0.1"
+            assert ask("::1", 8081) == "172.17.0.1"
+            assert ask(HOST6, 8081, pin=lab.outside) is None
+            assert ask("::1", 53, udp=True) == "172.17.0.1"
+            assert ask(HOST6, 53, udp=True, pin=lab.outside) == "172.17.0.1"
+
+
+@in_lab
+async def test_udp_answers_come_from_the_address_that_was_asked(lab: Lab) -> None:
+    async with lab.engine() as network:
+        dns = await network.attach(request("dns", "5353:53/udp"))
+        with serving(dns.sandbox_path, 53, socket.SOCK_DGRAM):
+            assert ask("127.0.0.1", 5353, udp=True) == "172.17.0.1"
+            assert ask(HOST, 5353, udp=True) == HOST
+            assert ask(HOST, 5353, udp=True, pin=lab.outside) == OUTSIDE
+
+
+@in_lab
+async def test_loopback_ports_stay_on_this_host(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "127.0.0.1:8080:80"))
+        other = await network.attach(request("other"))
+        # A neighbour on the wire that sends packets for 127.0.0.1 to this host.
+        lab.netlink.configure(
+            lab.outside, ConfigureLink(name="wan0", routes=(("127.0.0.2/32", HOST),))
+        )
+        with serving(web.sandbox_path):
+            assert ask("127.0.0.1", 8080) == "172.17.0.1"
+            for pin in (lab.outside, other.sandbox_path):
+                assert ask(HOST, 8080, pin=pin, timeout_s=0.2) is None
+                assert ask("172.17.0.1", 8080, pin=pin, timeout_s=0.2) is None
+
+
+@in_lab
+async def test_unpublished_ports_are_not_routed_from_outside(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        with serving(web.sandbox_path), serving(web.sandbox_path, 81):
+            assert ask("172.17.0.2", 81) is not None
+            assert ask("172.17.0.2", 81, pin=lab.outside, timeout_s=0.2) is None
+            assert ask("172.17.0.2", 80, pin=lab.outside, timeout_s=0.2) is None
+
+
+@in_lab
+async def test_containers_cannot_use_the_hosts_loopback(lab: Lab) -> None:
+    async with lab.engine() as network:
+        inside = await network.attach(request("inside"))
+        pin = inside.sandbox_path
+        with socket.create_server(("127.0.0.1", 9000)):
+
+            def bypass() -> None:
+                """As a container with NET_ADMIN would: send 127.0.0.1 out over eth0."""
+                host.set_sysctl("net/ipv4/conf/all/route_localnet", "1")
+
+            netns.run_in_netns(pin, bypass)
+            inside_of = ["nsenter", f"--net={pin}", "ip"]
+            run([*inside_of, "addr", "del", "127.0.0.1/8", "dev", "lo"])
+            run([*inside_of, "route", "add", "127.0.0.0/8", "via", "172.17.0.1"])
+            assert ask("127.0.0.1", 9000, pin=pin, timeout_s=0.2) is None
+
+
+@in_lab
+async def test_containers_reach_the_world_masqueraded(lab: Lab) -> None:
+    async with lab.engine() as network:
+        inside = await network.attach(request("inside"))
+        with serving(lab.outside, 7000):
+            assert ask(OUTSIDE, 7000, pin=inside.sandbox_path) == HOST
+
+
+@in_lab
+async def test_one_address_of_the_host_can_be_chosen(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", f"{HOST}:8080:80"))
+        with serving(web.sandbox_path):
+            assert ask(HOST, 8080, pin=lab.outside) == OUTSIDE
+            assert ask("127.0.0.1", 8080) is None
+
+
+@in_lab
+async def test_a_port_in_use_names_its_holder(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await network.attach(request("web", "8080:80"))
+        with pytest.raises(Internal) as caught:
+            await network.attach(request("api", "8080:80"))
+        text = caught.value.message
+        assert text.startswith(
+            "failed to set up container networking: driver failed programming external "
+            "connectivity on endpoint api ("
+        )
+        assert text.endswith(
+            "Bind for 0.0.0.0:8080 failed: port is already allocated (container web holds it)"
+        )
+        assert network.holder_of(8080) == "container web"
+        await network.detach(container_id("web"))
+        await network.attach(request("api", "8080:80"))
+
+
+@in_lab
+async def test_a_port_of_a_host_process_is_refused_and_named(lab: Lab) -> None:
+    script = "import socket; s = socket.create_server(('', 8080)); print(1, flush=True); input()"
+    with start([sys.executable, "-c", script]) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        async with lab.engine() as network:
+            with pytest.raises(Internal, match=rf"address already in use \(process .*{holder.pid}"):
+                await network.attach(request("web", "8080:80"))
+            holder.kill()
+            holder.wait()
+            await network.attach(request("web", "8080:80"))
+
+
+@in_lab
+async def test_a_host_process_cannot_take_a_published_port(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await network.attach(request("web", "8080:80"))
+        with pytest.raises(OSError) as caught:
+            socket.create_server(("", 8080))
+        assert caught.value.errno == errno.EADDRINUSE
+
+
+@in_lab
+async def test_two_engines_do_not_disturb_each_other(lab: Lab) -> None:
+    async with lab.engine("a") as first, lab.engine("b", bip="172.28.0.1/24") as second:
+        one = await first.attach(request("one", "8080:80"))
+        two = await second.attach(request("two", "8081:80"))
+        assert two.endpoints["bridge"].ip_address == "172.28.0.2"
+        with pytest.raises(Internal, match="address already in use"):
+            await second.attach(request("three", "8080:80"))
+        with serving(one.sandbox_path), serving(two.sandbox_path):
+            assert ask("127.0.0.1", 8080) == "172.17.0.1"
+            assert ask("127.0.0.1", 8081) == "172.28.0.1"
+            assert ask("::1", 8080) == "172.17.0.1"
+            assert ask("::1", 8081) == "172.28.0.1"
+            assert ask(HOST, 8081, pin=one.sandbox_path) is not None
+            assert ask("172.28.0.2", 80, pin=one.sandbox_path, timeout_s=0.2) is None

@@ -1,0 +1,224 @@
+"""What others do to the host, and what a crash leaves: put back, taken away."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from network_lab import (
+    HOST,
+    Lab,
+    ask,
+    container_id,
+    eventually,
+    in_lab,
+    links,
+    request,
+    run_in_lab,
+    serving,
+)
+
+from naru.base.failpoints import DECLARED
+from naru.kernel import netns
+from naru.kernel.nft import Nft
+from naru.network import attach, relay_keeper  # noqa: F401 - declare their failpoints
+
+pytestmark = pytest.mark.root
+
+POINTS = sorted(name for name in DECLARED if name.startswith("network."))
+
+
+def run(*argv: str) -> None:
+    subprocess.run(argv, check=True)
+
+
+@in_lab
+async def test_a_flushed_ruleset_is_back_at_once(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        with serving(web.sandbox_path):
+            run("nft", "flush", "ruleset")
+            took = await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "table")
+            assert took < 1
+            assert ask("::1", 8080) is not None
+
+
+@in_lab
+async def test_a_changed_table_is_put_back_and_others_are_left(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await network.attach(request("web", "8080:80"))
+        nft = Nft()
+        before = nft.text("list chain inet naru_a forwarding")
+        nft.run("table inet mine { chain x { type filter hook input priority 0; accept; }; }")
+        nft.run("flush chain inet naru_a forwarding")
+        await eventually(
+            lambda: nft.text("list chain inet naru_a forwarding") == before, "the chain"
+        )
+        nft.run("delete element inet naru_a published_any { tcp . 8080 }")
+        await eventually(
+            lambda: "8080" in nft.text("list map inet naru_a published_any"), "the element"
+        )
+        assert "accept" in nft.text("list table inet mine")
+        nft.close()
+
+
+@in_lab
+async def test_own_changes_are_not_taken_for_others(lab: Lab) -> None:
+    async with lab.engine() as network:
+        nft = Nft()
+        comment = nft.text("list table inet naru_a").splitlines()[1]
+        for number in range(20):
+            await network.attach(request(f"c{number}", f"127.0.0.1:{8000 + number}:80"))
+        for number in range(20):
+            await network.detach(container_id(f"c{number}"))
+        await eventually(lambda: not links(lab), "links")
+        assert nft.text("list table inet naru_a").splitlines()[1] == comment
+        nft.close()
+
+
+@in_lab
+async def test_a_deleted_bridge_is_back_with_its_links(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        with serving(web.sandbox_path):
+            run("ip", "link", "delete", "naru-a")
+            await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the bridge")
+
+
+@in_lab
+async def test_a_lost_link_and_address_are_put_back(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        with serving(web.sandbox_path):
+            run("ip", "link", "delete", links(lab).pop())
+            await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the link")
+            run("ip", "address", "flush", "dev", "naru-a")
+            await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the address")
+            run("ip", "link", "set", "naru-a", "down")
+            await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the bridge up")
+
+
+@in_lab
+async def test_a_killed_relay_is_replaced(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        state = Path(lab.root, "a", "relay.json")
+        first = json.loads(state.read_text())["pid"]
+        with serving(web.sandbox_path):
+            assert ask("::1", 8080) is not None
+            os.kill(first, signal.SIGKILL)
+            await eventually(lambda: ask("::1", 8080, timeout_s=0.1) is not None, "the relay")
+        assert json.loads(state.read_text())["pid"] != first
+
+
+@in_lab
+async def test_a_restarted_engine_adopts_what_runs(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        relay = json.loads(Path(lab.root, "a", "relay.json").read_text())["pid"]
+    with serving(web.sandbox_path):
+        assert ask(HOST, 8080) == HOST, "ports are served while no engine runs"
+        assert ask("::1", 8080) is not None
+        async with lab.engine(keep={container_id("web"): web}) as network:
+            assert ask(HOST, 8080) == HOST
+            assert ask("::1", 8080) is not None
+            assert json.loads(Path(lab.root, "a", "relay.json").read_text())["pid"] == relay
+            assert network.holder_of(8080) == "container web"
+            other = await network.attach(request("other"))
+            assert other.endpoints["bridge"].ip_address == "172.17.0.3"
+            assert network.inspect("bridge").containers[container_id("web")].name == "web"
+            await network.detach(container_id("web"))
+            await network.detach(container_id("other"))
+            await eventually(lambda: not links(lab), "links")
+            assert ask(HOST, 8080, timeout_s=0.1) is None
+    assert not Path(lab.root, "a", "relay.json").exists()
+
+
+@in_lab
+async def test_what_nobody_owns_is_removed_at_start(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await network.attach(request("web", "8080:80"))
+        await network.attach(request("quiet", mode="none"))
+    assert links(lab)
+    async with lab.engine():
+        await eventually(lambda: not links(lab), "links")
+        assert os.listdir(os.path.join(lab.root, "a", "netns")) == []
+        nft = Nft()
+        assert "8080" not in nft.text("list table inet naru_a")
+        nft.close()
+
+
+@in_lab
+async def test_a_link_goes_though_somebody_joined_the_sandbox(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web"))
+        joined = netns.open_netns(web.sandbox_path or "")
+        await network.detach(container_id("web"))
+        await eventually(lambda: not links(lab), "the link")
+        os.close(joined)
+
+
+async def crash(lab: Lab) -> None:
+    """Runs with a failpoint that kills: attach and detach, two containers."""
+    async with lab.engine() as network:
+        for name in ("web", "api"):
+            await network.attach(request(name, f"{8000 + len(name + name[0])}:80"))
+            await network.detach(container_id(name))
+
+
+async def fail(lab: Lab) -> None:
+    """Runs with a failpoint that fails once: after one more try nothing is left."""
+    async with lab.engine() as network:
+        for _ in range(2):
+            try:
+                await network.attach(request("web", "8080:80"))
+            except Exception as error:
+                assert "failpoint" in str(error), error
+        for _ in range(2):
+            try:
+                await network.detach(container_id("web"))
+            except OSError as error:
+                assert "failpoint" in str(error), error
+        await clean(lab)
+
+
+async def clean(lab: Lab) -> None:
+    await eventually(lambda: not links(lab), "links")
+    assert os.listdir(os.path.join(lab.root, "a", "netns")) == []
+    nft = Nft()
+    assert "elements" not in nft.text("list table inet naru_a")
+    nft.close()
+
+
+def crashed(lab: Lab, point: str) -> "subprocess.CompletedProcess[str]":
+    """`crash` in a process of its own that dies at `point`."""
+    enter = os.path.join(os.path.dirname(__file__), "network_lab.py")
+    return subprocess.run(
+        [sys.executable, enter, "--joined", lab.root, __file__, "crash"],
+        env=os.environ | {"NARU_FAILPOINTS": f"{point}=kill"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@in_lab
+async def _after_kill(lab: Lab) -> None:
+    point = os.environ["LAB_POINT"]
+    child = crashed(lab, point)
+    assert child.returncode == -signal.SIGKILL, (point, child.stdout, child.stderr)
+    async with lab.engine():
+        await clean(lab)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_nothing_is_left_after_a_kill(point: str) -> None:
+    run_in_lab(Path(__file__), "_after_kill", env={"LAB_POINT": point})
+
+
+@pytest.mark.parametrize("action", ["eio", "enospc"])
+@pytest.mark.parametrize("point", POINTS)
+def test_a_failing_step_is_undone(point: str, action: str) -> None:
+    run_in_lab(Path(__file__), "fail", env={"NARU_FAILPOINTS": f"{point}={action}"})
