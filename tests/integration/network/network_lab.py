@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from naru.kernel import netns
@@ -63,7 +63,7 @@ class Lab:
     @contextlib.asynccontextmanager
     async def engine(
         self, name: str = "a", bip: str = "", keep: dict[str, Attachment] | None = None
-    ):
+    ) -> AsyncIterator[NetworkService]:
         """A NetworkService with its own root; entering reconciles, leaving closes."""
         root = os.path.join(self.root, name)
         os.makedirs(root, exist_ok=True)

@@ -20,13 +20,24 @@ from network_lab import (
 
 from naru.base.errors import Internal
 from naru.kernel import host, netns
-from naru.kernel.netlink.client import ConfigureLink
 
 pytestmark = pytest.mark.root
 
 
 def run(argv: list[str]) -> None:
     subprocess.run(argv, check=True)
+
+
+def send_loopback_out(pin: str, gateway: str) -> None:
+    """In `pin`, 127.0.0.0/8 is no longer its own but behind `gateway`."""
+
+    def allow() -> None:
+        host.set_sysctl("net/ipv4/conf/all/route_localnet", "1")
+
+    netns.run_in_netns(pin, allow)
+    inside = ["nsenter", f"--net={pin}", "ip"]
+    run([*inside, "address", "delete", "127.0.0.1/8", "dev", "lo"])
+    run([*inside, "route", "add", "127.0.0.0/8", "via", gateway])
 
 
 def start(argv: list[str]) -> "subprocess.Popen[bytes]":
@@ -97,15 +108,15 @@ async def test_loopback_ports_stay_on_this_host(lab: Lab) -> None:
     async with lab.engine() as network:
         web = await network.attach(request("web", "127.0.0.1:8080:80"))
         other = await network.attach(request("other"))
-        # A neighbour on the wire that sends packets for 127.0.0.1 to this host.
-        lab.netlink.configure(
-            lab.outside, ConfigureLink(name="wan0", routes=(("127.0.0.2/32", HOST),))
-        )
         with serving(web.sandbox_path):
             assert ask("127.0.0.1", 8080) == "172.17.0.1"
             for pin in (lab.outside, other.sandbox_path):
                 assert ask(HOST, 8080, pin=pin, timeout_s=0.2) is None
                 assert ask("172.17.0.1", 8080, pin=pin, timeout_s=0.2) is None
+            # Worst case: a neighbour sends 127.0.0.1 over the wire, and the host would take it.
+            host.set_sysctl("net/ipv4/conf/wan0/route_localnet", "1")
+            send_loopback_out(lab.outside, HOST)
+            assert ask("127.0.0.1", 8080, pin=lab.outside, timeout_s=0.2) is None
 
 
 @in_lab
@@ -122,17 +133,9 @@ async def test_unpublished_ports_are_not_routed_from_outside(lab: Lab) -> None:
 async def test_containers_cannot_use_the_hosts_loopback(lab: Lab) -> None:
     async with lab.engine() as network:
         inside = await network.attach(request("inside"))
-        pin = inside.sandbox_path
+        pin = inside.sandbox_path or ""
+        send_loopback_out(pin, "172.17.0.1")
         with socket.create_server(("127.0.0.1", 9000)):
-
-            def bypass() -> None:
-                """As a container with NET_ADMIN would: send 127.0.0.1 out over eth0."""
-                host.set_sysctl("net/ipv4/conf/all/route_localnet", "1")
-
-            netns.run_in_netns(pin, bypass)
-            inside_of = ["nsenter", f"--net={pin}", "ip"]
-            run([*inside_of, "addr", "del", "127.0.0.1/8", "dev", "lo"])
-            run([*inside_of, "route", "add", "127.0.0.0/8", "via", "172.17.0.1"])
             assert ask("127.0.0.1", 9000, pin=pin, timeout_s=0.2) is None
 
 
