@@ -138,7 +138,9 @@ def bind_mount(
     if read_only:
         options.append("rro" if read_only_recursive else "ro")
     if propagation:
-        options.append(propagation)
+        # crun takes the r of rprivate for rbind's.
+        single = not recursive and propagation.startswith("r")
+        options.append(propagation[1:] if single else propagation)
     return OciMount(destination, "bind", source, tuple(options))
 
 

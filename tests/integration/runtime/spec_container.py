@@ -1,10 +1,14 @@
 """Runs what `build_spec` writes: crun on a busybox root file system, output captured."""
 
+import contextlib
+import glob
+import json
 import os
 import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +32,9 @@ _PRIVATE = (
 class Sandbox:
     """A folder with a busybox root file system and the state of the containers run on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: str) -> None:
         self.folder = folder
+        self.group = group
         self.rootfs = folder / "rootfs"
         self.state = folder / "state"
         for name in ("bin", "etc", "tmp", "root", "sbin", "usr/bin", "var"):
@@ -43,6 +48,21 @@ class Sandbox:
         )
         (self.rootfs / "etc/group").write_text("root:x:0:\nweb:x:1000:\nlog:x:44:web\n")
         self.host = facts.gather(init_path=shutil.which("tini-static"))
+
+    @classmethod
+    def make(cls, folder: Path) -> Iterator["Sandbox"]:
+        """For a fixture: the sandbox, and afterwards nothing of it is left."""
+        group = f"naru-spec-{secrets.token_hex(4)}"
+        try:
+            yield cls(folder, group)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            for place in glob.glob(f"/sys/fs/cgroup/**/{group}", recursive=True):
+                with contextlib.suppress(OSError):
+                    os.rmdir(place)
+
+    def pid(self, container: str) -> int:
+        return int(json.loads(self.crun("state", container).stdout)["pid"])
 
     def spec(
         self,
@@ -62,7 +82,7 @@ class Sandbox:
             "args": args,
             "env": ocispec.environment(config, hostname="probe", home="/root"),
             "rootfs": str(self.rootfs),
-            "cgroups_path": f"/naru-spec-test/{identifier}",
+            "cgroups_path": f"/{self.group}/{identifier}",
             "hostname": "probe",
             "devices": container_devices(host_config),
             "block_numbers": block_numbers(block_paths(host_config)),
