@@ -135,7 +135,8 @@ async def test_containers_cannot_use_the_hosts_loopback(lab: Lab) -> None:
         inside = await network.attach(request("inside"))
         pin = inside.sandbox_path or ""
         send_loopback_out(pin, "172.17.0.1")
-        with socket.create_server(("127.0.0.1", 9000)):
+        with serving(None, 9000):
+            assert ask("172.17.0.1", 9000, pin=pin) == "172.17.0.2"
             assert ask("127.0.0.1", 9000, pin=pin, timeout_s=0.2) is None
 
 
