@@ -37,7 +37,7 @@ CONTAINER = {
 
 IMAGE = {
     "build": "unavailable:BUILD",
-    "history": "history:HISTORY",
+    "history": "history:HISTORY_COMMAND",
     "import": "image_import:IMPORT",
     "inspect": "inspect:IMAGE_INSPECT",
     "load": "load:LOAD",

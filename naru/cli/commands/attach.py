@@ -25,11 +25,11 @@ def run(session: Session, values: Values, arguments: list[str]) -> int:
     found = containers.inspect(engine, name)
     state = found["State"]
     if not state["Running"]:
-        raise CommandError("cannot attach to a stopped container, start it first")
+        raise CommandError("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise CommandError("cannot attach to a paused container, unpause it first")
+        raise CommandError("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise CommandError("cannot attach to a restarting container, wait until it is running")
+        raise CommandError("You cannot attach to a restarting container, wait until it is running")
     config = found["Config"]
     tty: bool = config["Tty"]
     stdin: bool = config["OpenStdin"] and not values["no-stdin"]
