@@ -23,7 +23,7 @@ from naru.base.tasks import TaskRegistry
 from naru.kernel import host
 from naru.kernel.files import read_file_limited, write_atomic
 from naru.kernel.netlink.client import Netlink
-from naru.kernel.process import ProcessHandle, ProcessId, start_time
+from naru.kernel.process import ProcessHandle, ProcessId, identify, is_alive, start_time
 from naru.kernel.spawn import Child, Spawner
 from naru.network import plan, relay
 from naru.network.firewall import RelayRules
@@ -77,6 +77,8 @@ class RelayKeeper:
         if state is None:
             return None
         process = ProcessId(int(state.get("pid", 0)), int(state.get("start", 0)))
+        if not is_alive(process):  # narud died before it could write this
+            process = _holder_of(self._lock) or process
         if state.get("subnet") != subnet:
             _end(process)
             return None
@@ -104,10 +106,15 @@ class RelayKeeper:
                 env={"LANG": "C.UTF-8"},
                 fds={3: listener.fileno(), 4: datagrams.fileno(), 5: lock},
             )
+        try:
             SPAWNED()
-        process = ProcessId(child.pid, start_time(child.pid) or 0)
-        state |= {"pid": process.pid, "start": process.start}
-        write_atomic(self._state, json.dumps(state).encode())
+            process = ProcessId(child.pid, start_time(child.pid) or 0)
+            state |= {"pid": process.pid, "start": process.start}
+            write_atomic(self._state, json.dumps(state).encode())
+        except BaseException:
+            child.kill()
+            child.wait_blocking(DRAIN_S)
+            raise
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._guard, process, child)
         return RelayRules(self._prefix, port)
@@ -162,6 +169,15 @@ class RelayKeeper:
 def _end(process: ProcessId) -> None:
     with contextlib.suppress(ProcessLookupError), ProcessHandle.open(process) as handle:
         handle.send_signal(signal.SIGTERM)
+
+
+def _holder_of(lock: str) -> ProcessId | None:
+    """The relay that has the lock's file open as its descriptor 5."""
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/5") == lock:
+                return identify(int(pid))
+    return None
 
 
 def _sockets() -> tuple[socket.socket, socket.socket]:
