@@ -195,9 +195,9 @@ class Layers:
         """Make everything applied so far survive a power loss: once, before the record."""
         try:
             await offload(syncfs, self._root)
+            _SYNCED()
         except OSError as error:
             raise explain(error, "write the layers to the disk") from error
-        _SYNCED()
 
     async def remove_layer(self, chain: str) -> None:
         """Remove a layer that nothing refers to; a missing one is fine. Raises: Conflict."""

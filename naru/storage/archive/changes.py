@@ -92,16 +92,18 @@ def compare(upper: str, lowers: Sequence[str]) -> list[Change]:
     below = Stack.open(lowers)
     fd = os.open(upper, _FOLDER)
     try:
-        _compare(fd, below, b"", changes)
+        _compare(fd, below, b"", changes, covered=False)
     finally:
         os.close(fd)
         below.close()
     return changes
 
 
-def _compare(fd: int, below: Stack, path: bytes, changes: list[Change]) -> None:
+def _compare(fd: int, below: Stack, path: bytes, changes: list[Change], *, covered: bool) -> None:
+    """`covered`: the directory, or one above it, hides what is below instead of adding to it."""
     names = {os.fsencode(name) for name in os.listdir(fd)}
-    gone = below.names() - names if is_opaque(fd) else set()
+    covered = covered or is_opaque(fd)
+    gone = below.names() - names if covered else set()
     for name in sorted(names | gone):
         called = path + b"/" + name
         before = below.find(name)
@@ -118,14 +120,16 @@ def _compare(fd: int, below: Stack, path: bytes, changes: list[Change]) -> None:
             continue
         at = len(changes)
         if stat.S_ISDIR(now.st_mode):
-            _descend(fd, below, name, called, changes)
+            _descend(fd, below, name, called, changes, covered)
         if before is None:
             changes.insert(at, Change(os.fsdecode(called), ADDED))
         elif len(changes) > at or _differs(before, now):
             changes.insert(at, Change(os.fsdecode(called), MODIFIED))
 
 
-def _descend(parent: int, below: Stack, name: bytes, path: bytes, changes: list[Change]) -> None:
+def _descend(
+    parent: int, below: Stack, name: bytes, path: bytes, changes: list[Change], covered: bool
+) -> None:
     if path.count(b"/") > _MAX_DEPTH:
         return
     try:
@@ -134,7 +138,7 @@ def _descend(parent: int, below: Stack, name: bytes, path: bytes, changes: list[
         return  # replaced meanwhile
     entered = below.enter(name)
     try:
-        _compare(fd, entered, path, changes)
+        _compare(fd, entered, path, changes, covered=covered)
     finally:
         os.close(fd)
         entered.close()

@@ -44,7 +44,7 @@ def clean(name: bytes) -> bytes:
 
 
 def join(parent: bytes, name: bytes) -> bytes:
-    return parent + b"/" + name if parent else name
+    return parent + b"/" + name if parent and name else parent or name
 
 
 class Tree:
@@ -52,7 +52,7 @@ class Tree:
 
     def __init__(self, root_fd: int, base: bytes = b"") -> None:
         self.root_fd = root_fd
-        self._base = base
+        self.base = base
         self._places: dict[bytes, Place] = {}
 
     def place(self, directory: bytes) -> Place:
@@ -65,7 +65,7 @@ class Tree:
         if found is None:
             if len(self._places) >= _MAX_OPEN:
                 self.forget()
-            found = self._places[directory] = self._find(join(self._base, clean(directory)))
+            found = self._places[directory] = self._find(join(self.base, clean(directory)))
         return found
 
     def place_canonical(self, canonical: bytes) -> int:

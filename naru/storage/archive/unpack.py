@@ -267,11 +267,10 @@ class Unpacker:
         existing = os.stat(name, dir_fd=parent, follow_symlinks=False)
         is_directory = stat.S_ISDIR(existing.st_mode)
         if self._policy.keep_kinds and is_directory != (entry.kind == headers.DIRECTORY):
-            old, new = (
-                ("directory", "non-directory") if is_directory else ("non-directory", "directory")
-            )
+            old, new = ("", "non-") if is_directory else ("non-", "")
             raise ArchiveError(
-                f'cannot overwrite {old} "/{show(here)}" with {new} "{show(entry.name)}"'
+                f'cannot overwrite {old}directory "/{show(here)}"'
+                f' with {new}directory "/{show(self._tree.base)}"'
             )
         if self._policy.layer and (is_directory or stat.S_ISREG(existing.st_mode)):
             self._spill(parent, name, here)

@@ -30,7 +30,6 @@ from naru.storage.archive.tree import Tree, clean
 from naru.storage.archive.unpack import Policy, Unpacked, Unpacker, has_layer_payload
 
 CONTROL_FD = 3
-IDLE_S = 60.0
 _DATA_LIMIT_BYTES = 2 << 30
 _NOTES_LIMIT_BYTES = 64 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -141,14 +140,9 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT_BYTES, _DATA_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=CONTROL_FD) as control:
-        control.settimeout(IDLE_S)
-        try:
-            received = jobs.receive_job(control)
-        except TimeoutError:
-            return 0
+        received = jobs.receive_job(control)
         if received is None:
             return 0
-        control.settimeout(None)
         control.sendall(_answer(*received))
     return 0
 

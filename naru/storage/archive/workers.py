@@ -1,8 +1,7 @@
 """Archive workers as the engine sees them: start one, hand it a job, hear what came of it.
 
 A worker serves one job, because it shuts itself into that job's directory for good. Starting one
-takes some 60 ms, so after a job a spare is started that waits for the next; it ends by itself when
-none comes.
+takes some 35 ms, so with each job a spare is started that waits for the next, for a while.
 """
 
 import asyncio
@@ -32,6 +31,7 @@ _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(
 _PASSED_ON = ("NARU_FAILPOINTS", "NARU_FAILPOINT_LOG")
 _CONTROL_FD = 3
 _PIPE_BYTES = 1 << 20
+_SPARE_S = 20.0
 
 
 @dataclass(slots=True)
@@ -89,6 +89,7 @@ class ArchiveWorkers:
         self._spawner = spawner
         self._keep_spare = spare
         self._spare: _Worker | None = None
+        self._spare_timer: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def run(self, job: Job, descriptors: Sequence[int]) -> AsyncIterator[Running]:
@@ -99,13 +100,13 @@ class ArchiveWorkers:
         worker = self._take()
         try:
             _send(worker.control, job, descriptors)
+            if self._keep_spare and self._spare is None:
+                self._prepare_spare()
             yield Running(worker)
         finally:
             worker.child.kill()
             worker.control.close()
             await run_to_end(worker.child.wait())
-            if self._keep_spare and self._spare is None:
-                self._spare = self._start()
 
     async def call(self, job: Job, descriptors: Sequence[int]) -> Done:
         """Run `job` to its end. Raises: see `Running.result`."""
@@ -136,18 +137,35 @@ class ArchiveWorkers:
             raise Internal(f"layer {expected} is damaged on disk: load its image again")
 
     def close(self) -> None:
-        """End the spare."""
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            _end(spare)
+        """End the spare; to be called on the loop."""
+        self._end_spare()
 
     def _take(self) -> _Worker:
+        return self._release_spare() or self._start()
+
+    def _prepare_spare(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._spare = spare = self._start()
+        loop.add_reader(spare.child.pidfd, self._end_spare)
+        self._spare_timer = loop.call_later(_SPARE_S, self._end_spare)
+
+    def _release_spare(self) -> _Worker | None:
+        """The spare, which is nobody's then; None when there is none, or it is just ending."""
         spare, self._spare = self._spare, None
-        if spare is not None:
-            if spare.child.poll() is None:
-                return spare
+        if spare is None:
+            return None
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
+        asyncio.get_running_loop().remove_reader(spare.child.pidfd)
+        if spare.child.poll() is not None:
             spare.control.close()
-        return self._start()
+            return None
+        return spare
+
+    def _end_spare(self) -> None:
+        spare = self._release_spare()
+        if spare is not None:
+            _end(spare)
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
@@ -157,7 +175,7 @@ class ArchiveWorkers:
                 "LC_ALL": "C.UTF-8",
                 **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             }
-            argv = (sys.executable, "-s", "-P", "-B", "-m", "naru.storage.archive.worker")
+            argv = (sys.executable, "-s", "-P", "-m", "naru.storage.archive.worker")
             child = self._spawner.spawn(
                 argv, env=environment, fds={2: 2, _CONTROL_FD: theirs.fileno()}
             )

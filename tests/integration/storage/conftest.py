@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from naru.storage.snapshots import Snapshots
 
 
 @pytest.fixture
-def workers() -> Iterator[ArchiveWorkers]:
-    made = ArchiveWorkers(Spawner(), spare=False)
-    yield made
-    made.close()
+def workers() -> ArchiveWorkers:
+    return ArchiveWorkers(Spawner(), spare=False)
 
 
 @pytest.fixture

@@ -1,0 +1,221 @@
+"""Archive workers: what they can see and do, and what happens when they or the disk fail."""
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from naru.base.errors import Internal, InvalidParameter
+from naru.kernel.mount import mount_tmpfs, unmount
+from naru.kernel.spawn import Spawner
+from naru.storage.archive import jobs
+from naru.storage.archive.jobs import Job
+from naru.storage.archive.workers import ArchiveWorkers, make_pipe, read_pipe
+from naru.storage.snapshots import Snapshots
+
+pytestmark = pytest.mark.root
+
+_LOOK_AROUND = """
+import json, os, socket
+from naru.kernel.confine import confine, detached_root
+root = os.open({root!r}, os.O_RDONLY)
+confine(detached_root(root), ("CHOWN", "MKNOD"))
+os.close(root)
+found = {{"names": os.listdir("/"), "up": os.listdir("/../.."), "cwd": os.getcwd()}}
+os.mknod("/disk", 0o60600, os.makedev(7, 0))
+try:
+    os.open("/disk", os.O_RDONLY)
+except OSError as error:
+    found["device"] = error.errno
+found["interfaces"] = [name for _, name in socket.if_nameindex()]
+try:
+    os.setxattr("/f", "trusted.x", b"1")
+except OSError as error:
+    found["trusted"] = error.errno
+try:
+    os.chroot("/")
+except OSError as error:
+    found["chroot"] = error.errno
+print(json.dumps(found))
+"""
+
+
+def archive(**contents: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def test_confined(tmp_path: Path) -> None:
+    (tmp_path / "f").touch()
+    script = _LOOK_AROUND.format(root=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    assert found["names"] == ["f"] == found["up"]
+    assert found["cwd"] == "/"
+    assert found["device"] == 13  # EACCES: devices are dead
+    assert found["interfaces"] == ["lo"]
+    assert found["trusted"] == 1
+    assert found["chroot"] == 1
+
+
+def test_nothing_of_the_archive_is_imported(tmp_path: Path, workers: Any, wait: Any) -> None:
+    """A root full of Python and libraries: none of it runs (the twin of CVE-2019-14271)."""
+    root = tmp_path / "root"
+    for name in ("encodings", "usr/lib/python3.11", "lib", "idna"):
+        (root / name).mkdir(parents=True)
+    trap = "open('/trapped', 'w').close()\n"
+    for name in ("encodings/cp437.py", "encodings/__init__.py", "sitecustomize.py", "bz2.py"):
+        (root / name).write_text(trap)
+    given = tmp_path / "given"
+    given.write_bytes(archive(**{"é": b"x", "f": b"y"}))
+    fds = [os.open(root, os.O_RDONLY), os.open(given, os.O_RDONLY)]
+    try:
+        done = wait(workers.call(Job(jobs.UNPACK), fds))
+    finally:
+        for fd in fds:
+            os.close(fd)
+    assert done.entries == 2
+    assert not (root / "trapped").exists()
+
+
+def test_killed_worker_is_told(tmp_path: Path, workers: Any) -> None:
+    reading, writing = os.pipe()
+    root = os.open(tmp_path, os.O_RDONLY)
+
+    async def main() -> None:
+        async with workers.run(Job(jobs.UNPACK), (root, reading)) as running:
+            running._worker.child.kill(signal.SIGKILL)
+            with pytest.raises(Internal, match="worker died"):
+                await running.result()
+
+    asyncio.run(main())
+    for fd in (reading, writing, root):
+        os.close(fd)
+
+
+def test_spare_serves_and_ends(tmp_path: Path) -> None:
+    workers = ArchiveWorkers(Spawner())
+    given = tmp_path / "given"
+    given.write_bytes(archive(f=b"x"))
+    (tmp_path / "root").mkdir()
+
+    async def main() -> None:
+        for _ in range(3):
+            fds = [os.open(tmp_path / "root", os.O_RDONLY), os.open(given, os.O_RDONLY)]
+            done = await workers.call(Job(jobs.UNPACK), fds)
+            assert done.entries == 1
+            for fd in fds:
+                os.close(fd)
+        spare = workers._spare
+        assert spare is not None
+        workers.close()
+        assert spare.child.status == -signal.SIGKILL
+
+    asyncio.run(main())
+
+
+def test_pack_one_and_names(tmp_path: Path, workers: Any) -> None:
+    root = tmp_path / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "a" / "b" / "f").write_text("f")
+    (root / "a" / "link").symlink_to("b")
+
+    async def pack(job: Job) -> list[str]:
+        fd = os.open(root, os.O_RDONLY)
+        reading, writing = make_pipe()
+        async with workers.run(job, (fd, writing)) as running:
+            os.close(writing)
+            os.close(fd)
+            data = b""
+            while piece := await read_pipe(reading):
+                data += piece
+            await running.result()
+        os.close(reading)
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            return tar.getnames()
+
+    got = asyncio.run(pack(Job(jobs.PACK, directory="/a", name="b", called="c")))
+    assert got == ["c", "c/f"]
+    assert asyncio.run(pack(Job(jobs.PACK, directory="/a", name="link", called="l"))) == ["l"]
+    assert asyncio.run(pack(Job(jobs.PACK, directory="/a", called="x"))) == [
+        "x", "x/b", "x/b/f", "x/link",
+    ]  # fmt: skip
+    assert asyncio.run(pack(Job(jobs.PACK, directory="/a/link"))) == ["f"]
+
+
+def test_cp_rules(tmp_path: Path, workers: Any, wait: Any) -> None:
+    """noOverwriteDirNonDir and copyUIDGID of the archive endpoint."""
+    root = tmp_path / "root"
+    (root / "d" / "x").mkdir(parents=True)
+    (root / "d" / "x" / "keep").touch()
+    given = tmp_path / "given"
+    given.write_bytes(archive(x=b"file"))
+
+    def unpack(**options: Any) -> None:
+        fds = [os.open(root, os.O_RDONLY), os.open(given, os.O_RDONLY)]
+        try:
+            wait(workers.call(Job(jobs.UNPACK, directory="/d", **options), fds))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    with pytest.raises(InvalidParameter, match='directory "/d/x" with non-directory "/d"'):
+        unpack(keep_kinds=True)
+    assert (root / "d" / "x" / "keep").exists()
+    unpack(owner=(12, 34))
+    found = os.stat(root / "d" / "x")
+    assert (found.st_uid, found.st_gid, found.st_size) == (12, 34, 4)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount_tmpfs(str(folder), "size=6m,mode=700")
+    yield folder
+    unmount(str(folder))
+
+
+def test_full_disk(small_disk: Path, tmp_path: Path, workers: Any, wait: Any) -> None:
+    """A clear error, nothing left behind, and what fits still works; removal always does."""
+    snapshots = Snapshots(str(small_disk / "s"), workers)
+    given = tmp_path / "given"
+
+    def apply(data: bytes) -> Any:
+        given.write_bytes(data)
+        with open(given, "rb") as file:
+            return wait(snapshots.apply_layer(None, None, None, file.fileno()))
+
+    small = apply(archive(f=os.urandom(1 << 20)))
+    free = os.statvfs(small_disk).f_bavail
+    with pytest.raises(Internal, match="no space left"):
+        apply(archive(g=os.urandom(8 << 20)))
+    assert os.statvfs(small_disk).f_bavail == free
+    wait(snapshots.create("c", small.chain_id))
+    with open(os.path.join(snapshots.upper_dir("c"), "big"), "wb") as file:
+        file.write(os.urandom(3 << 20))
+    with pytest.raises(Internal, match="no space left"):
+        wait(snapshots.commit("c"))
+    filler = small_disk / "filler"
+    with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(1 << 16))
+    assert snapshots.keys() == ["c"]
+    wait(snapshots.remove("c"))
+    wait(snapshots.remove_layer(small.chain_id))
+    assert snapshots.layers() == []
+    assert os.listdir(small_disk / "s" / "tmp") == []
