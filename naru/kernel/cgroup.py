@@ -4,6 +4,7 @@ The OCI runtime makes a container's group and its device rules; Naru reads, chan
 Everything here blocks for moments only, except `remove` (1 s at most) and `freeze` (2 s).
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -186,11 +187,16 @@ class OomWatch:
         """Returns at the next event with the number of kills since the last call; 0 for another
         event: look whether the group still exists."""
         await wait_readable(self._fd)
-        return self.drain()
-
-    def drain(self) -> int:
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 4096)
+        # Version 1 tells before it kills: the count follows.
+        for pause_s in (0.001, 0.004, 0.02, 0.08, 0.2):
+            if (fresh := self._fresh()) or not self._group.exists():
+                return fresh
+            await asyncio.sleep(pause_s)
+        return self._fresh()
+
+    def _fresh(self) -> int:
         now = self._group.oom_kills()
         fresh, self._seen = max(0, now - self._seen), max(now, self._seen)
         return fresh
