@@ -35,7 +35,7 @@ _ALL = "ALL"
 def normalize(name: str) -> str:
     """`net_admin`, `CAP_NET_ADMIN` → `CAP_NET_ADMIN`; `all` → `ALL`. Unknown names pass through."""
     upper = name.upper().strip()
-    if upper in (_ALL, "CAP_ALL"):
+    if upper == _ALL:
         return _ALL
     return upper if upper.startswith("CAP_") else "CAP_" + upper
 
