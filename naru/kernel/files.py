@@ -3,10 +3,12 @@
 Whoever opens a path that a container, an image or an API body had a say in opens it here.
 """
 
+import contextlib
 import errno
 import os
 import secrets
 import stat
+from collections.abc import Callable
 
 from naru.kernel import syscalls
 
@@ -15,6 +17,7 @@ _BENEATH = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_MAGICLINKS | syscalls.
 _SAME_MOUNT = _BENEATH | syscalls.RESOLVE_NO_XDEV
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_DEPTH = 64
+_ATTEMPTS = 64
 
 
 def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
@@ -119,96 +122,76 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        if not _is_directory(parent_fd, name):
-            _unlink(parent_fd, name)
-            return
-        try:
-            top = syscalls.openat2(parent_fd, name, _DIRECTORY, 0, _SAME_MOUNT)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _busy(error, path) from error
-        try:
-            _TreeRemoval(top, path).run()
-        finally:
-            os.close(top)
-        _rmdir(parent_fd, name)
+        _remove_entry(parent_fd, name, path, _empty_all)
     finally:
         os.close(parent_fd)
 
 
-class _TreeRemoval:
-    """Empties the directory `top`. Trees deeper than _MAX_DEPTH are first moved up to `top`, so
-    that a hostile one exhausts neither the descriptors nor the stack."""
-
-    def __init__(self, top: int, path: str) -> None:
-        self._top, self._path, self._moved = top, path, 0
-
-    def run(self) -> None:
-        for _ in range(1_000_000):
-            before = self._moved
-            self._empty(self._top, 0)
-            if self._moved == before:
-                return
-
-    def _empty(self, fd: int, depth: int) -> None:
-        with os.scandir(fd) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for name, is_directory in found:
-            if not is_directory:
-                _unlink(fd, name)
-            elif depth >= _MAX_DEPTH:
-                self._moved += 1
-                fresh = f".naru-removed-{self._moved}-{secrets.token_hex(4)}"
-                os.rename(name, fresh, src_dir_fd=fd, dst_dir_fd=self._top)
-            else:
-                self._remove_directory(fd, name, depth)
-
-    def _remove_directory(self, fd: int, name: str, depth: int) -> None:
+def _remove_entry(dir_fd: int, name: str, path: str, empty: Callable[[int, str], None]) -> None:
+    """Removes what `name` is at this moment; what it is may change under our hands."""
+    for _ in range(_ATTEMPTS):
         try:
-            os.rmdir(name, dir_fd=fd)
+            os.rmdir(name, dir_fd=dir_fd)
             return
         except FileNotFoundError:
             return
-        except NotADirectoryError:
-            _unlink(fd, name)
+        except OSError as error:
+            reason = error
+        try:
+            if reason.errno == errno.ENOTDIR:
+                os.unlink(name, dir_fd=dir_fd)
+                return
+            if reason.errno != errno.ENOTEMPTY:
+                break
+            child = syscalls.openat2(dir_fd, name, _DIRECTORY, 0, _SAME_MOUNT)
+        except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise _busy(error, f"{self._path}/…/{name}") from error
+            reason = error
+            if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENOTDIR):
+                break
+            continue
         try:
-            child = syscalls.openat2(fd, name, _DIRECTORY, 0, _SAME_MOUNT)
-        except OSError as error:
-            raise _busy(error, f"{self._path}/…/{name}") from error
-        try:
-            self._empty(child, depth + 1)
+            empty(child, path)
         finally:
             os.close(child)
-        _rmdir(fd, name)
+    if reason.errno in (errno.EXDEV, errno.EBUSY):
+        raise OSError(errno.EBUSY, "something is mounted there", path) from reason
+    raise OSError(reason.errno, reason.strerror, path) from reason
 
 
-def _busy(error: OSError, path: str) -> OSError:
-    if error.errno in (errno.EXDEV, errno.EBUSY):
-        return OSError(errno.EBUSY, "something is mounted there", path)
-    return OSError(error.errno, error.strerror, path)
+def _empty_all(top: int, path: str) -> None:
+    """Empties the directory `top`. What lies deeper than _MAX_DEPTH is first moved up to `top`, so
+    that a hostile tree exhausts neither the descriptors nor the stack."""
+    moved = True
+
+    def empty(fd: int, path: str, depth: int) -> None:
+        nonlocal moved
+        with os.scandir(fd) as entries:
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for name, is_directory in found:
+            below = f"{path}/{name}"
+            if not is_directory and _unlinked(fd, name):
+                continue
+            if depth < _MAX_DEPTH:
+                _remove_entry(fd, name, below, lambda child, path: empty(child, path, depth + 1))
+                continue
+            moved = True
+            with contextlib.suppress(FileNotFoundError):
+                fresh = f".naru-removed-{secrets.token_hex(8)}"
+                os.rename(name, fresh, src_dir_fd=fd, dst_dir_fd=top)
+
+    while moved:
+        moved = False
+        empty(top, path, 0)
 
 
-def _is_directory(dir_fd: int, name: str) -> bool:
-    try:
-        return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _unlink(dir_fd: int, name: str) -> None:
+def _unlinked(dir_fd: int, name: str) -> bool:
+    """False when `name` has become a directory."""
     try:
         os.unlink(name, dir_fd=dir_fd)
     except FileNotFoundError:
-        return
-
-
-def _rmdir(dir_fd: int, name: str) -> None:
-    try:
-        os.rmdir(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return
+        return True
+    except IsADirectoryError:
+        return False
+    return True
