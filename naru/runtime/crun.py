@@ -111,6 +111,8 @@ def _explain(output: str, argv: Sequence[str], cwd: str) -> tuple[str, int]:
     name = argv[0] if argv else ""
     lines = [line for line in output.strip().splitlines() if line]
     text = lines[-1] if lines else "the runtime gave no reason"
+    if match := re.search(r'\bmsg="((?:[^"\\]|\\.)*)"', text):  # runc's log
+        text = re.sub(r"\\(.)", r"\1", match[1])
     if "not found in $PATH" in text:
         if "/" in name:
             return f'exec: "{name}": stat {name}: no such file or directory', 127
@@ -125,8 +127,8 @@ def _explain(output: str, argv: Sequence[str], cwd: str) -> tuple[str, int]:
     if text.startswith("chdir"):
         reason = text.rpartition(": ")[2].lower()
         return f'chdir to cwd ("{cwd}") set in config.json failed: {reason}', 127
-    if match := re.search(r"exec: .*: (?:executable file not found|stat .*no such file)", text):
-        return match[0], 127
+    if re.search(r"exec: .*: (?:executable file not found|stat .*no such file)", text):
+        return text[text.index("exec: ") :], 127
     if re.search(r"exec: .*(?:permission denied|is a directory)", text):
         return text[text.index("exec: ") :], 126
     return text, 128

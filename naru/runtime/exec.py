@@ -1,43 +1,26 @@
-"""exec: a further process in a running container, spawned directly on the OCI runtime.
-
-    narud -- posix_spawn --> crun exec --process FD4 --pid-file FD3 --log FD3
-                               |  stdin, stdout, stderr: pipes, or a terminal sent over a socket
-                               `- the process; crun waits for it and ends with its exit code
-
-Descriptor 3 is a pipe on which crun reports: its error as a JSON line, the process's number once
-the process is about to run, or nothing at all. Descriptor 4 is a memory file with the process spec.
-crun closes both in the process. No directory is among the descriptors (cwd `/proc/self/fd/N`).
+"""exec: a further process in a running container, what is asked for and what runs.
 
 A session belongs to narud, not to its client: when the client goes, output is read and dropped and
-the process goes on.
+the process goes on. How it is begun: exec_spawn.py.
 """
 
 import asyncio
 import contextlib
 import errno
 import os
-import secrets
-import socket
+import signal
 import termios
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
-from naru.base.errors import Conflict, StartFailed
-from naru.base.undo import run_to_end
-from naru.kernel.process import wait_readable
-from naru.kernel.spawn import Child, Spawner
-from naru.runtime.bundle import Bundle
-from naru.runtime.crun import ENVIRONMENT, OciRuntime, exec_failure
-from naru.runtime.output import STDERR, STDOUT, Frame, OutputBuffer
+from naru.base.errors import Conflict
+from naru.kernel.spawn import Child
+from naru.runtime.output import STDOUT, Frame, OutputBuffer
 from naru.runtime.stdin import StdinWriter
 
-_STATUS_FD, _PROCESS_FD = 3, 4
 _READ_BYTES = 65536
 _READS_PER_WAKEUP = 16
 _STRAGGLERS_S = 2.0
-_STATUS_LIMIT_BYTES = 65536
 EXEC_FAILED_CODE = 255
 
 
@@ -90,7 +73,8 @@ def process_spec(request: ExecRequest, container: dict[str, Any]) -> dict[str, A
 class ExecSession:
     """A running exec process. `read` gives its output, `wait` its exit code."""
 
-    def __init__(self, child: Child, pid: int, status_fd: int, spill_dir: str) -> None:
+    def __init__(self, child: Child, pid: int, status_fd: int | None, spill_dir: str) -> None:
+        """`child`: the runtime, which ends with the process; `status_fd`: its reports (crun)."""
         self.pid = pid
         self._child = child
         self._status_fd = status_fd
@@ -163,6 +147,8 @@ class ExecSession:
         if self._terminal is None or self._terminal not in self._open:
             raise Conflict("cannot resize a stopped exec session or one without a terminal")
         termios.tcsetwinsize(self._terminal, (height, width))
+        if self._status_fd is None:  # the terminal is the runtime's, which passes the size on
+            self._child.kill(signal.SIGWINCH)
 
     def abandon(self) -> None:
         """The client is gone: its stdin ends, output is dropped, the process goes on."""
@@ -183,170 +169,17 @@ class ExecSession:
             self._close_output(fd)
         self.close_stdin()
         self._buffer.end()
-        os.set_blocking(self._status_fd, False)
-        with contextlib.suppress(BlockingIOError):
-            if os.read(self._status_fd, 4096).startswith(b"{"):
-                code = EXEC_FAILED_CODE  # the process's program could not be executed after all
-        os.close(self._status_fd)
+        if self._status_fd is not None and _says_failed(self._status_fd):
+            code = EXEC_FAILED_CODE
         return 128 - code if code < 0 else code
 
 
-class _Terminal:
-    """A listening socket to which the runtime sends the terminal's controlling side."""
-
-    def __init__(self, exec_root: str) -> None:
-        self.path = f"{exec_root}/tty-{secrets.token_hex(8)}"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._listener.bind(self.path)
-            os.chmod(self.path, 0o600)
-            self._listener.listen(1)
-            self._listener.setblocking(False)
-        except BaseException:
-            self.close()
-            raise
-
-    def take(self) -> int | None:
-        """The terminal, once the runtime has sent it (it has when the process runs)."""
-        try:
-            connection, _ = self._listener.accept()
-        except BlockingIOError:
-            return None
-        with connection:
-            _, fds, _, _ = socket.recv_fds(connection, 4096, 1)
-        return fds[0] if fds else None
-
-    def close(self) -> None:
-        self._listener.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-
-class _Stdio:
-    """The descriptors of one exec: `theirs` for the runtime, `ours` for the session."""
-
-    def __init__(self) -> None:
-        self.theirs: dict[int, int] = {}
-        self.ours: dict[int, int] = {}
-
-    def pipe(self, number: int, *, to_child: bool) -> None:
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        self.theirs[number] = reading if to_child else writing
-        self.ours[number] = writing if to_child else reading
-
-    def close_theirs(self) -> None:
-        while self.theirs:
-            os.close(self.theirs.popitem()[1])
-
-    def close(self) -> None:
-        self.close_theirs()
-        while self.ours:
-            os.close(self.ours.popitem()[1])
-
-
-async def begin_exec(
-    request: ExecRequest,
-    bundle: Bundle,
-    runtime: OciRuntime,
-    spawner: Spawner,
-    exec_root: str,
-    spill_dir: str,
-) -> ExecSession:
-    """Spawns the process and returns when it runs.
-
-    Raises: StartFailed with Docker's text and 126 or 127; Conflict when the container is gone.
-    """
-    stdio = _Stdio()
-    terminal = _Terminal(exec_root) if request.tty else None
+def _says_failed(fd: int) -> bool:
+    """Whether crun reported after all that the program could not be executed; closes `fd`."""
+    os.set_blocking(fd, False)
     try:
-        stdio.pipe(_STATUS_FD, to_child=False)
-        stdio.theirs[_PROCESS_FD] = _process_file(request, bundle)
-        if terminal is None:
-            _make_pipes(request, stdio)
-        argv = _arguments(request.container_id, runtime, terminal)
-        child = spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")
-        stdio.close_theirs()
-        try:
-            pid = await _started(stdio.ours[_STATUS_FD], request)
-        except StartFailed:
-            await run_to_end(child.wait())
-            raise
-        except BaseException:
-            child.kill()
-            await run_to_end(child.wait())
-            raise
-        return _session(child, pid, stdio, terminal, spill_dir)
+        return os.read(fd, 4096).startswith(b"{")
+    except BlockingIOError:
+        return False
     finally:
-        stdio.close()
-        if terminal is not None:
-            terminal.close()
-
-
-def _make_pipes(request: ExecRequest, stdio: _Stdio) -> None:
-    if request.attach_stdin:
-        stdio.pipe(0, to_child=True)
-    if request.attach_stdout:
-        stdio.pipe(1, to_child=False)
-    if request.attach_stderr:
-        stdio.pipe(2, to_child=False)
-
-
-def _arguments(container_id: str, runtime: OciRuntime, terminal: _Terminal | None) -> list[str]:
-    status = f"/proc/self/fd/{_STATUS_FD}"
-    arguments = runtime.arguments("--log", f"file:{status}", "--log-format", "json", "exec")
-    arguments += ["--process", f"/proc/self/fd/{_PROCESS_FD}", "--pid-file", status]
-    if terminal is not None:
-        arguments += ["--tty", "--console-socket", terminal.path]
-    return [*arguments, container_id]
-
-
-def _process_file(request: ExecRequest, bundle: Bundle) -> int:
-    """A memory file with the process spec. Raises: Conflict when the container is gone."""
-    try:
-        with open(bundle.file("config.json"), "rb") as source:
-            spec = msgspec.json.decode(source.read())
-    except FileNotFoundError as error:
-        raise Conflict(f"container {request.container_id} is not running") from error
-    fd = os.memfd_create("process", os.MFD_CLOEXEC)
-    os.write(fd, msgspec.json.encode(process_spec(request, spec["process"])))
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-async def _started(fd: int, request: ExecRequest) -> int:
-    """The process's number from the status pipe. Raises: StartFailed when none comes."""
-    text = bytearray()
-    while len(text) < _STATUS_LIMIT_BYTES:
-        await wait_readable(fd)
-        part = os.read(fd, 4096)
-        text += part
-        if text[:1].isdigit():
-            return int(text.split(b"{")[0])
-        if not part:
-            break
-    raise exec_failure(_log_message(bytes(text)), request.argv, request.cwd)
-
-
-def _log_message(text: bytes) -> str:
-    """The last message of crun's JSON log lines; the text itself when it is none."""
-    for line in reversed(text.splitlines()):
-        with contextlib.suppress(msgspec.MsgspecError, KeyError, TypeError):
-            return str(msgspec.json.decode(line)["msg"])
-    return text.decode(errors="replace")
-
-
-def _session(
-    child: Child, pid: int, stdio: _Stdio, terminal: _Terminal | None, spill_dir: str
-) -> ExecSession:
-    session = ExecSession(child, pid, stdio.ours.pop(_STATUS_FD), spill_dir)
-    if terminal is not None:
-        fd = terminal.take()
-        if fd is not None:
-            session.set_terminal(fd)
-        return session
-    if 0 in stdio.ours:
-        session.set_stdin(stdio.ours.pop(0))
-    for number, stream in ((1, STDOUT), (2, STDERR)):
-        if number in stdio.ours:
-            session.add_output(stdio.ours.pop(number), stream)
-    return session
+        os.close(fd)

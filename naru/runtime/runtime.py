@@ -27,7 +27,8 @@ from naru.runtime.bundle import Bundle, LaunchRecord
 from naru.runtime.conmon import Conmon, CreateRefused
 from naru.runtime.control import Control, RuntimeSettings
 from naru.runtime.crun import create_failure
-from naru.runtime.exec import ExecRequest, ExecSession, begin_exec
+from naru.runtime.exec import ExecRequest, ExecSession
+from naru.runtime.exec_spawn import ExecPlace, begin_exec
 from naru.runtime.exits import Exit
 from naru.runtime.stdin import pipe_inode
 
@@ -157,17 +158,14 @@ class Runtime(Control):
 
     async def exec(self, request: ExecRequest) -> ExecSession:
         """A further process in a running container. Raises: StartFailed (126/127) and its text."""
-        record = self._record(request.container_id)
-        bundle = self.bundle(request.container_id)
-        runtime = self._runtime_of(record)
-        return await begin_exec(
-            request,
-            bundle,
-            runtime,
-            self._spawner,
-            self._settings.exec_root,
-            self._settings.spill_dir,
+        place = ExecPlace(
+            bundle=self.bundle(request.container_id),
+            runtime=self._runtime_of(self._record(request.container_id)),
+            spawner=self._spawner,
+            exec_root=self._settings.exec_root,
+            spill_dir=self._settings.spill_dir,
         )
+        return await begin_exec(request, place)
 
     async def delete(self, container_id: str) -> None:
         """Ends whatever still runs and removes cgroup, state and bundle. Idempotent.
