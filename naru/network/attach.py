@@ -5,6 +5,7 @@ crash: `tear_down` takes any state, complete or not, to nothing.
 """
 
 import contextlib
+import logging
 import os
 
 from naru.base.failpoints import declare
@@ -13,6 +14,8 @@ from naru.kernel.netlink.client import Netlink
 from naru.kernel.netlink.model import ConfigureLink
 from naru.network.firewall_keeper import FirewallKeeper
 from naru.network.plan import SANDBOX_SYSCTLS, Attached, EndpointPlan
+
+log = logging.getLogger("naru.network")
 
 NETNS_MADE = declare("network.attach.netns-made")
 LINK_MADE = declare("network.attach.link-made")
@@ -71,6 +74,8 @@ class Sandboxes:
             routes=((None, endpoint.gateway),),
         )
         self._netlink.configure(namespace, link, loopback=True)
+        if not self._netlink.settle(endpoint.link, endpoint.network.bridge):
+            log.warning("link %s got no carrier in time: first packets may be lost", endpoint.link)
         LINK_READY()
 
     def tear_down(self, plan: Attached) -> None:

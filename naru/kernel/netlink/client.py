@@ -7,6 +7,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from collections.abc import Sequence
 from ipaddress import ip_interface
 
@@ -23,7 +24,7 @@ from naru.kernel.netns import run_in_netns
 
 __all__ = ["AddressInfo", "ConfigureLink", "LinkInfo", "LinkStats", "Netlink", "RouteInfo"]
 
-_IFF_UP = 1
+_IFF_UP, _IFF_RUNNING = 1, 0x40
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
 _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 23, 27, 28
 _IFLA_PROTINFO = 12
@@ -156,6 +157,25 @@ class Netlink:
         body = m.link_header() + m.text(_IFLA_IFNAME, name)
         answer = self._connection.get(m.RTM_GETLINK, body, name)
         return None if answer is None else _link_info(answer.body)
+
+    def settle(self, *names: str, timeout_s: float = 0.1) -> bool:
+        """Waits until the links really send and receive; False when they do not in time.
+
+        A link that just got its carrier drops packets until the kernel's link watch has run, which
+        other work on links delays. Since Linux 6.8 asking for a link runs it; before, it is
+        waited for.
+        """
+        deadline = time.monotonic() + timeout_s
+        for name in names:
+            body = m.link_header() + m.text(_IFLA_IFNAME, name)
+            while True:
+                answer = self._connection.get(m.RTM_GETLINK, body, name)
+                if answer is None or m.parse_link(answer.body)[1] & _IFF_RUNNING:
+                    break
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(0.001)
+        return True
 
     def links(self) -> list[LinkInfo]:
         """Every interface, with its counters."""

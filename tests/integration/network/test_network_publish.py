@@ -214,3 +214,15 @@ async def test_two_engines_do_not_disturb_each_other(lab: Lab) -> None:
             assert ask("::1", 8081) == "172.28.0.1"
             assert ask(HOST, 8081, pin=one.sandbox_path) is not None
             assert ask("172.28.0.2", 80, pin=one.sandbox_path, timeout_s=0.2) is None
+
+
+@in_lab
+async def test_a_link_carries_from_the_first_packet_on(lab: Lab) -> None:
+    """Also while the kernel is busy removing the links of others: a lost packet costs 1 s."""
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+        with serving(web.sandbox_path):
+            for number in range(25):
+                other = await network.attach(request(f"c{number}"))
+                assert ask(HOST, 8080, pin=other.sandbox_path, timeout_s=0.9) is not None
+                await network.detach(container_id(f"c{number}"))
