@@ -47,6 +47,10 @@ class Settings:
         """Durable files of a container: its log, hosts, hostname, resolv.conf. 0710."""
         return os.path.join(self.data_root, "containers", container_id)
 
+    def subpath_dir(self, container_id: str) -> str:
+        """Where the parts of volumes that it mounts are bound, one each."""
+        return os.path.join(self.exec_root, "subpaths", container_id)
+
     def shm_dir(self, container_id: str) -> str:
         """The tmpfs that `--ipc shareable` shares."""
         return os.path.join(self.exec_root, "shm", container_id)

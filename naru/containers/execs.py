@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
+from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound, StartFailed
 from naru.base.ids import new_id
 from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.detach import DEFAULT_KEYS, parse_keys
 from naru.containers.hijack import ClientStream
 from naru.containers.model import Container
-from naru.containers.sessions import SessionStream, TextStream, one_frame
+from naru.containers.sessions import SessionStream, StartingStream, TextStream, one_frame
 from naru.kernel.process import ProcessId, start_time
 from naru.kernel.threads import offload
 from naru.runtime.exec import ExecRequest, ExecSession
@@ -99,31 +99,45 @@ class Execs:
     ) -> ClientStream | None:
         """The session's stream, None when detached.
 
-        A command that cannot be executed is told on the stream, as Docker does; detached it raises
-        StartFailed. Raises: NotFound, Conflict when it was started before or nothing runs.
+        The process begins when the stream's frames are first asked for: by then the client has
+        its answer's head, and knows that what follows is output. A command that cannot be executed
+        is told on the stream, as Docker does; detached it raises StartFailed.
+        Raises: NotFound, Conflict when it was started before or nothing runs.
         """
         session = self.inspect(identifier)
         if session.started:
-            state = "is already running" if session.running else "has already run"
+            state = "is already running" if session.exit_code is None else "has already run"
             raise Conflict(f"exec command {identifier} {state}")
         container = self._running(self._deps.store.find(session.container_id))
         session.started = True
         config = session.config
         if console_size is not None:
-            config = _resized(config, console_size)
+            config = dataclasses.replace(config, console_size=console_size)
+        if not detach:
+            return StartingStream(lambda: self._attached(container, session, config), config.tty)
+        running = await self._started(container, session, config, attached=False)
+        running.abandon()
+        return None
+
+    async def _started(
+        self, container: Container, session: Exec, config: ExecConfig, *, attached: bool
+    ) -> ExecSession:
         try:
-            running = await self._begin(container, session, config, attached=not detach)
-        except (StartFailed, InvalidParameter) as error:
+            running = await self._begin(container, session, config, attached=attached)
+        except NaruError as error:
             self._ended(session, error.exit_code if isinstance(error, StartFailed) else 126)
-            if detach:
-                raise
-            text = f"{error.message}\r\n".encode()
-            return TextStream(one_frame(1, text), tty=config.tty)
+            raise
         self._emit("exec_start", container, session)
-        self._deps.tasks.spawn(f"exec {identifier[:12]}", self._supervise(container, session))
-        if detach:
-            running.abandon()
-            return None
+        self._deps.tasks.spawn(f"exec {session.id[:12]}", self._supervise(container, session))
+        return running
+
+    async def _attached(
+        self, container: Container, session: Exec, config: ExecConfig
+    ) -> ClientStream:
+        try:
+            running = await self._started(container, session, config, attached=True)
+        except NaruError as error:
+            return TextStream(one_frame(1, f"{error.message}\r\n".encode()), tty=config.tty)
 
         def leave(detached: bool) -> None:
             running.abandon()
@@ -252,10 +266,6 @@ class Execs:
             shown = f"{action}: {' '.join(session.config.cmd)}"
         attributes = labels.of_event(container, execID=session.id, **more)
         self._deps.emit("container", shown, container.id, attributes)
-
-
-def _resized(config: ExecConfig, size: tuple[int, int]) -> ExecConfig:
-    return dataclasses.replace(config, console_size=size)
 
 
 async def _read_some(session: ExecSession) -> str:

@@ -6,11 +6,14 @@ from naru.containers.model import Container
 from naru.runtime.logs.service import LogLimits
 from naru.spec.engine.container_config import LogConfig
 
+DRIVERS = frozenset({"json-file", "local", "none"})
 LOG_FILE = "container.log"
 
 
 def log_limits(config: LogConfig) -> LogLimits:
     """`max-size` and `max-file` of a log configuration. Raises: InvalidParameter, Unsupported."""
+    if config.type not in DRIVERS:
+        raise InvalidParameter(f"logger: no log driver named '{config.type}' is registered")
     options = config.config or {}
     for name, value in options.items():
         if name in ("tag", "labels-regex", "env-regex", "max-buffer-size"):

@@ -100,7 +100,9 @@ def default_host_config(
 ) -> HostConfig:
     """HostConfig with Docker's defaults filled in, as `inspect` shows it."""
     network_mode = given.network_mode or "default"
-    log_config = given.log_config if given.log_config.type else log
+    log_config = given.log_config
+    if not log_config.type:
+        log_config = LogConfig(type=log.type, config=log_config.config or log.config)
     policy = given.restart_policy
     return replace(
         given,

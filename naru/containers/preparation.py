@@ -5,6 +5,7 @@ Everything that needs the host is looked up here, in a thread; `runtime/ocispec.
 
 import dataclasses
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ from msgspec.structs import replace
 from naru.base.errors import Conflict, InvalidParameter, StartFailed
 from naru.containers.deps import Deps, Settings
 from naru.containers.model import Container, MountPoint
-from naru.kernel.files import write_atomic
-from naru.kernel.mount import mount_tmpfs
+from naru.kernel.files import open_beneath, write_atomic
+from naru.kernel.mount import bind, mount_tmpfs
 from naru.kernel.threads import offload
 from naru.network.model import Attachment
 from naru.runtime import etc_files, mountpoints, security
@@ -52,11 +53,14 @@ class Preparation:
 
 async def prepare(deps: Deps, container: Container, attachment: Attachment) -> Preparation:
     """Raises: StartFailed, InvalidParameter, Conflict."""
-    volumes = {
-        mount.name: await deps.volumes.acquire(mount.name, container.id)
-        for mount in container.mounts
-        if mount.type == "volume"
-    }
+    volumes: dict[str, str] = {}
+    for number, mount in enumerate(container.mounts):
+        if mount.type == "volume":
+            path = await deps.volumes.acquire(mount.name, container.id)
+            if mount.subpath:
+                target = os.path.join(deps.settings.subpath_dir(container.id), str(number))
+                path = await offload(_bind_subpath, path, mount, target)
+            volumes[mount.destination] = path
     others = _shared_namespaces(deps, container)
     return await offload(_prepare, deps, container, attachment, volumes, others)
 
@@ -248,7 +252,7 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
         return tmpfs_mount(mount.destination, ",".join(mount.options), read_only=not mount.rw)
     source = mount.source
     if mount.type == "volume":
-        source = volumes[mount.name]
+        source = volumes[mount.destination]
     elif not os.path.exists(source):
         if "create" not in mount.options:
             raise StartFailed(
@@ -263,6 +267,31 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
         recursive=mount.recursive,
         read_only_recursive="ro-non-recursive" not in mount.options,
     )
+
+
+def _bind_subpath(volume: str, mount: MountPoint, target: str) -> str:
+    """A part of a volume, bound where no container can exchange it for a link. `target`, made."""
+    volume_fd = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            part_fd = open_beneath(volume_fd, mount.subpath, os.O_PATH)
+        except OSError as error:
+            raise StartFailed(
+                f"cannot mount subpath {mount.subpath!r} of volume {mount.name}: "
+                f"{(error.strerror or 'it cannot be opened').lower()}"
+            ) from error
+        try:
+            if stat.S_ISDIR(os.fstat(part_fd).st_mode):
+                os.makedirs(target, mode=0o700, exist_ok=True)
+            else:
+                os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+                os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC, 0o600))
+            bind(f"/proc/self/fd/{part_fd}", target)
+        finally:
+            os.close(part_fd)
+    finally:
+        os.close(volume_fd)
+    return target
 
 
 def _tmpfs(container: Container) -> tuple[OciMount, ...]:

@@ -1,9 +1,11 @@
 """One client at a container's or an exec session's stdio, with the keys that detach it."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from naru.containers.detach import DetachScanner
+from naru.containers.hijack import ClientStream
 
 
 class Session(Protocol):
@@ -87,3 +89,35 @@ class TextStream:
 
 async def one_frame(stream: int, data: bytes) -> AsyncIterator[tuple[int, bytes]]:
     yield stream, data
+
+
+class StartingStream:
+    """A session that begins when its frames are first asked for; input waits until then."""
+
+    def __init__(self, begin: Callable[[], Awaitable[ClientStream]], tty: bool) -> None:
+        self.tty = tty
+        self._begin = begin
+        self._begun = asyncio.Event()
+        self._stream: ClientStream | None = None
+
+    async def frames(self) -> AsyncIterator[tuple[int, bytes]]:
+        try:
+            self._stream = await self._begin()
+        finally:
+            self._begun.set()
+        async for frame in self._stream.frames():
+            yield frame
+
+    async def write(self, data: bytes) -> None:
+        await self._begun.wait()
+        if self._stream is not None:
+            await self._stream.write(data)
+
+    async def close_stdin(self) -> None:
+        await self._begun.wait()
+        if self._stream is not None:
+            await self._stream.close_stdin()
+
+    async def close(self) -> None:
+        if self._stream is not None:
+            await self._stream.close()

@@ -7,7 +7,6 @@ What a killed narud leaves of a start is found by `reconcile` and cleared with t
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 
@@ -27,7 +26,8 @@ from naru.containers.preparation import (
     running_other,
     runtime_name,
 )
-from naru.kernel.mount import unmount
+from naru.kernel.files import remove_tree
+from naru.kernel.mount import mounts_below, unmount
 from naru.kernel.threads import offload
 from naru.network.model import Attachment, AttachRequest
 from naru.runtime.runtime import Launch, Launched
@@ -145,19 +145,21 @@ class Recipe:
         results = await asyncio.gather(
             deps.network.detach(identifier),
             deps.roots.release_run(identifier),
-            offload(self._unmount_shm, identifier),
+            offload(self._unmount_extras, identifier),
             return_exceptions=True,
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
 
-    def _unmount_shm(self, identifier: str) -> None:
-        shm = self._deps.settings.shm_dir(identifier)
-        if os.path.lexists(shm):
-            unmount(shm)
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(shm)
+    def _unmount_extras(self, identifier: str) -> None:
+        """The shared /dev/shm and the bound parts of volumes, where there are any."""
+        settings = self._deps.settings
+        for path in (settings.shm_dir(identifier), settings.subpath_dir(identifier)):
+            if os.path.lexists(path):
+                for target in (*mounts_below(path), path):
+                    unmount(target)
+                remove_tree(path)
 
 
 def _running(container: Container, attachment: Attachment, launched: Launched) -> Container:

@@ -48,11 +48,9 @@ class Waits:
         return future
 
     def exited(self, container: Container) -> None:
-        """The workload ended (also when a restart follows)."""
-        restarting = container.state.status == "restarting"
+        """The workload ended, also when a restart follows: as Docker does, both waits end."""
         for condition, future in list(self._waiting.get(container.id, ())):
-            ends = condition == "next-exit" or (condition == "not-running" and not restarting)
-            if ends and not future.done():
+            if condition != "removed" and not future.done():
                 future.set_result(result_of(container))
 
     def removed(self, container: Container, error: str = "") -> None:

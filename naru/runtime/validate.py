@@ -254,11 +254,6 @@ def _check_foreign(host_config: HostConfig, host: HostFacts) -> None:
         raise Unsupported("HostConfig.Cgroup is not offered by Naru: use CgroupParent")
     if ".." in host_config.cgroup_parent.split("/"):
         raise InvalidParameter(f"invalid CgroupParent: {host_config.cgroup_parent!r}")
-    if host_config.volume_driver not in ("", "local"):
-        raise InvalidParameter(
-            f"error looking up volume plugin {host_config.volume_driver}: plugin "
-            f'"{host_config.volume_driver}" not found'
-        )
     if host_config.storage_opt is not UNSET:
         for name in host_config.storage_opt or {}:
             if name != "size":

@@ -18,9 +18,14 @@ from naru.http.streams import ClientGone
 from naru.http.websocket import WebSocket, accept_headers
 
 
-def hijack(request: Request, version: int, stream: ClientStream) -> Hijack:
-    """The answer that turns the connection into `stream`: 101 when asked to upgrade, else 200."""
-    framed = not stream.tty
+def hijack(
+    request: Request, version: int, stream: ClientStream, *, framed: bool | None = None
+) -> Hijack:
+    """The answer that turns the connection into `stream`: 101 when asked to upgrade, else 200.
+
+    `framed`: what the client asked for (exec); None means by the container's terminal (attach).
+    """
+    framed = not stream.tty if framed is None else framed
     kind = RAW
     if request.upgrade and version >= 42 and framed:
         kind = MULTIPLEXED

@@ -60,12 +60,7 @@ async def create(call: Call) -> Answer:
 async def start(call: Call) -> Answer:
     execs = call.services.containers.execs
     body = await call.decode_optional(ExecStart) or ExecStart()
-    found = execs.inspect(call.name)
-    if not body.detach and body.tty != found.config.tty:
-        wanted = "with" if found.config.tty else "without"
-        raise InvalidParameter(
-            f"exec {call.name} was created {wanted} Tty: the start must say the same"
-        )
+    execs.inspect(call.name)
     if body.console_size is not None and not body.tty:
         size = None
         if any(body.console_size):
@@ -75,7 +70,7 @@ async def start(call: Call) -> Answer:
     stream = await execs.start(call.name, detach=body.detach, console_size=size)
     if stream is None:
         return Response(200)
-    return hijack(call.request, call.version, stream)
+    return hijack(call.request, call.version, stream, framed=not body.tty)
 
 
 async def resize(call: Call) -> Answer:
