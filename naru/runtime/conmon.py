@@ -33,6 +33,7 @@ _FIFO_BLOCK_BYTES = 199
 _REOPEN_LOG = "2 0 0"
 _SYNC_FD = 3
 _SYNC_LIMIT_BYTES = 65536
+_SOCKET_FOLDER_LENGTH = 80
 _WATCH_RUNTIME_S = 0.7
 _KILLED = "the runtime was killed before the container was created"
 
@@ -55,9 +56,11 @@ class CreateRefused(Exception):
 class Conmon:
     """Launches containers under one conmon binary."""
 
-    def __init__(self, path: str, spawner: Spawner) -> None:
+    def __init__(self, path: str, spawner: Spawner, exec_root: str) -> None:
+        """conmon makes a socket for each terminal, in `exec_root` if its address is long enough."""
         self._path = path
         self._spawner = spawner
+        self._socket_folder = exec_root if len(exec_root) <= _SOCKET_FOLDER_LENGTH else "/tmp"
 
     async def launch(
         self, bundle: Bundle, record: LaunchRecord, runtime: OciRuntime
@@ -75,6 +78,7 @@ class Conmon:
                     env={
                         "_OCI_SYNCPIPE": str(_SYNC_FD),
                         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                        "TMPDIR": self._socket_folder,
                         "TZ": "UTC0",
                     },
                     fds={_SYNC_FD: writing},

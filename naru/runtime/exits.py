@@ -73,6 +73,8 @@ async def wait_exit(
     else:
         await wait_ended(monitor)
     status = bundle.exit_status()
+    if status is not None and status[0] < 0:  # conmon lost sight of the workload
+        status = None
     if status is None:
         await wait_ended(process)
     oom = bundle.saw_oom() or (cgroup is not None and cgroup.oom_kills() > 0)

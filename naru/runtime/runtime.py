@@ -78,7 +78,7 @@ class Runtime(Control):
 
     def __init__(self, settings: RuntimeSettings, spawner: Spawner, cgroups: CgroupHost) -> None:
         super().__init__(settings, spawner, cgroups)
-        self._conmon = Conmon(settings.conmon, spawner)
+        self._conmon = Conmon(settings.conmon, spawner, settings.exec_root)
         self._children: dict[str, Child] = {}
         self._hubs = AttachHubs(settings.spill_dir)
 
@@ -201,7 +201,13 @@ class Runtime(Control):
         await offload(_empty, cgroup)
 
     def states(self) -> list[ContainerState]:
-        """Every container of which something is on disk: what adoption starts from."""
+        """Every container of which something is on disk: what adoption starts from.
+
+        To be called before the first create: what a killed narud was in the middle of is removed.
+        """
+        for name in os.listdir(self._settings.exec_root):
+            if name.startswith(("tty-", "exec-", "conmon-term.")):
+                os.unlink(os.path.join(self._settings.exec_root, name))
         found = []
         names = set(os.listdir(self._containers_root))
         for runtime in self._runtimes.values():

@@ -97,7 +97,8 @@ class Rig:
         """Names of everything that a deleted container should have taken with it."""
         found = [str(item) for item in (self.folder / "exec/containers").iterdir()]
         found += [str(item) for item in (self.folder / "exec").glob("runtime/*/*")]
-        found += [str(item) for item in (self.folder / "exec").glob("tty-*")]
+        for pattern in ("tty-*", "exec-*", "conmon-term.*"):
+            found += [str(item) for item in (self.folder / "exec").glob(pattern)]
         for root, folders, _ in os.walk("/sys/fs/cgroup"):
             found += [f"{root}/{name}" for name in folders if root.endswith(self.prefix)]
             if self.prefix[1:] in folders:
