@@ -18,8 +18,9 @@ from types import TracebackType
 from naru.base.errors import Internal, InvalidParameter, NotFound
 from naru.base.failpoints import declare
 from naru.base.ids import is_id
-from naru.kernel.files import read_file_limited, remove_tree, syncfs
+from naru.kernel.files import read_file_limited, remove_tree, syncfs, write_all
 from naru.spec.oci.digest import parse_digest
+from naru.storage.disk import explain
 
 _WRITTEN = declare("content.written")
 _PLACED = declare("content.placed")
@@ -39,19 +40,20 @@ class ContentWriter:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Add bytes. Raises: InvalidParameter past the expected size, OSError of the disk."""
+        """Add bytes. Raises: InvalidParameter past the expected size, Internal (disk full)."""
         self._written += len(data)
         if self._size is not None and self._written > self._size:
             raise InvalidParameter(f"blob is larger than the {self._size} bytes announced")
         self._hash.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            write_all(self._fd, data)
+        except OSError as error:
+            raise explain(error, "store a blob") from error
 
     def commit(self) -> tuple[str, int]:
         """Store what was written as (digest, size); the caller syncs before it is acknowledged.
 
-        Raises: InvalidParameter when digest or size are not the expected ones.
+        Raises: InvalidParameter when digest or size are not the expected ones, Internal.
         """
         digest = "sha256:" + self._hash.hexdigest()
         if self._size is not None and self._written != self._size:
@@ -60,10 +62,13 @@ class ContentWriter:
         if self._digest is not None and self._digest != digest:
             self.abort()
             raise InvalidParameter(f"blob has digest {digest}, announced was {self._digest}")
-        _WRITTEN()
-        self._close()
-        os.rename(self._path, self._content.path(digest))
-        _PLACED()
+        try:
+            _WRITTEN()
+            self._close()
+            os.rename(self._path, self._content.path(digest))
+            _PLACED()
+        except OSError as error:
+            raise explain(error, "store a blob") from error
         return digest, self._written
 
     def abort(self) -> None:
@@ -164,5 +169,11 @@ class Content:
             return writer.commit()[0]
 
     def sync(self) -> None:
-        """Make every committed blob survive a power loss: one syncfs, before the record."""
-        syncfs(self._root)
+        """Make every committed blob survive a power loss: one syncfs, before the record.
+
+        Raises: Internal.
+        """
+        try:
+            syncfs(self._root)
+        except OSError as error:
+            raise explain(error, "write blobs to the disk") from error

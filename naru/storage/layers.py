@@ -32,6 +32,7 @@ from naru.storage.archive import jobs
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Job
 from naru.storage.archive.workers import ArchiveWorkers
+from naru.storage.disk import explain
 
 log = logging.getLogger("naru.storage.layers")
 
@@ -282,10 +283,3 @@ def set_deferred(directory_fd: int, done: Done) -> None:
                 os.setxattr(fd, name, value)
             finally:
                 os.close(fd)
-
-
-def explain(error: OSError, what: str) -> Internal:
-    """The error to show when `what` failed."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Internal(f"cannot {what}: no space left on device; free some and try again")
-    return Internal(f"cannot {what}: {error}")

@@ -29,13 +29,13 @@ from naru.storage.archive import changes, jobs
 from naru.storage.archive.changes import Change
 from naru.storage.archive.jobs import Job
 from naru.storage.archive.workers import ArchiveWorkers, make_pipe
+from naru.storage.disk import explain
 from naru.storage.layers import (
     FOLDER,
     OVERLAY_OPTIONS,
     AppliedLayer,
     Layer,
     Layers,
-    explain,
     private_directory,
 )
 

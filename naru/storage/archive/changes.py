@@ -170,14 +170,28 @@ def _differs(before: os.stat_result, now: os.stat_result) -> bool:
 
 def usage(path: str) -> int:
     """Bytes of the files below `path`, a hard-linked one counted once. Raises: OSError."""
-    seen: set[tuple[int, int]] = set()
+    fd = os.open(path, _FOLDER)
+    try:
+        return _usage(fd, 0, set())
+    finally:
+        os.close(fd)
+
+
+def _usage(fd: int, depth: int, seen: set[tuple[int, int]]) -> int:
     total = 0
-    for _, _, names, fd in os.fwalk(path, follow_symlinks=False):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if found.st_nlink > 1 and (found.st_dev, found.st_ino) in seen:
-                    continue
-                seen.add((found.st_dev, found.st_ino))
-                total += found.st_size
+    for name in os.listdir(fd):
+        with contextlib.suppress(FileNotFoundError):
+            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if not stat.S_ISDIR(found.st_mode):
+                key = (found.st_dev, found.st_ino)
+                total += 0 if key in seen else found.st_size
+                if found.st_nlink > 1:
+                    seen.add(key)
+            elif depth < _MAX_DEPTH:
+                with contextlib.suppress(OSError):  # replaced meanwhile
+                    child = os.open(name, _FOLDER, dir_fd=fd)
+                    try:
+                        total += _usage(child, depth + 1, seen)
+                    finally:
+                        os.close(child)
     return total

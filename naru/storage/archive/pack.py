@@ -19,7 +19,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _PIECE_BYTES = 1 << 20
 _WORTH_HOLES_BYTES = 1 << 16
-_MAX_DEPTH = 900
+MAX_DEPTH = 2000
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _OPAQUE_XATTR = "trusted.overlay.opaque"
 _IGNORED_XATTRS = ("security.selinux", "security.evm", "security.ima")
@@ -70,7 +70,7 @@ class Packer:
     def _directory(
         self, fd: int, prefix: bytes, only: tuple[bytes, ...] | None, depth: int
     ) -> None:
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise OSError(errno.ELOOP, "directories are nested too deeply", prefix[:200])
         with os.scandir(fd) as found:
             names = sorted(

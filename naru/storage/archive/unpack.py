@@ -187,6 +187,7 @@ class Unpacker:
             parent = self._clear_way(entry, parent, name, here)
             os.symlink(entry.link, name, dir_fd=parent)
         self._finish_node(entry, parent, name, here, chmod=False)
+        self._result.size_bytes += len(entry.link)
 
     def _link(self, entry: Entry, parent: int, name: bytes, here: bytes) -> None:
         target = clean(entry.link)
@@ -203,10 +204,11 @@ class Unpacker:
             except FileExistsError:
                 parent = self._clear_way(entry, parent, name, here)
                 source, _, _ = self._tree.place(folder)
-            except FileNotFoundError:
+            except (FileNotFoundError, PermissionError) as error:
+                missing = isinstance(error, FileNotFoundError)
+                reason = "which the archive has not brought" if missing else "which is a directory"
                 raise ArchiveError(
-                    f"refused: {show(entry.name)} is a hard link to {show(entry.link)}, "
-                    "which the archive has not brought"
+                    f"refused: {show(entry.name)} is a hard link to {show(entry.link)}, {reason}"
                 ) from None
         raise ArchiveError(f"cannot unpack {show(entry.name)}: its place is taken")
 

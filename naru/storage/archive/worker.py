@@ -22,7 +22,7 @@ from naru.storage.archive import jobs
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Failed, Job
 from naru.storage.archive.output import Output
-from naru.storage.archive.pack import Packer, PackPolicy
+from naru.storage.archive.pack import MAX_DEPTH, Packer, PackPolicy
 from naru.storage.archive.reading import Feed, Reader
 from naru.storage.archive.recipe import RecipeWriter, rebuild
 from naru.storage.archive.source import Source
@@ -32,6 +32,7 @@ from naru.storage.archive.unpack import Policy, Unpacked, Unpacker, has_layer_pa
 CONTROL_FD = 3
 _DATA_LIMIT_BYTES = 2 << 30
 _NOTES_LIMIT_BYTES = 64 << 20
+_FRAMES_PER_FOLDER = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 _CAPABILITIES = {
@@ -139,6 +140,9 @@ def main() -> int:
     os.umask(0)
     resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT_BYTES, _DATA_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    sys.setrecursionlimit(_FRAMES_PER_FOLDER * MAX_DEPTH)
     with socket.socket(fileno=CONTROL_FD) as control:
         received = jobs.receive_job(control)
         if received is None:

@@ -351,3 +351,20 @@ def test_every_failpoint(tmp_path: Path, workers: ArchiveWorkers, point: str, ac
 
     asyncio.run(finish())
     assert len(again.layers()) == 1
+
+
+def test_deep_trees(mounted: Any, snapshots: Any, wait: Any) -> None:
+    """A container's tree of a thousand folders neither stops a commit nor the engine's counting."""
+    root = mounted(None)
+    at = os.open(root, os.O_RDONLY)
+    for _ in range(1000):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+    assert wait(snapshots.usage("c")) == 0
+    assert len(told(snapshots, wait)) > 200
+    layer = wait(snapshots.commit("c"))
+    assert snapshots.layer(layer.chain_id).entries == 1001
