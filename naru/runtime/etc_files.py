@@ -32,7 +32,7 @@ def extra_hosts(
     result: list[tuple[str, str]] = []
     for entry in entries or ():
         name, separator, address = entry.partition(":")
-        if not separator or not name:
+        if not separator or not name or name.split() != [name]:
             raise InvalidParameter(f'bad format for add-host: "{entry}"')
         if address == HOST_GATEWAY:
             if not gateways:
