@@ -68,7 +68,7 @@ class Session:
         if self.options["host"]:
             if named:
                 raise CommandError(
-                    "conflicting options: cannot specify both --host and --context", 125
+                    "conflicting options: cannot specify both --host and --context"
                 )
             return DEFAULT_CONTEXT
         if named:

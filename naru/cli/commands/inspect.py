@@ -72,13 +72,14 @@ def _show(
         text = encode_indented(found) if not form else encode(found)
         sys.stdout.write(text + "\n")
     else:
-        sys.stdout.write(_by_template(form, found))
+        sys.stdout.write(by_template(form, found))
     if failures:
         raise CommandError("\n".join(failures))
     return 0
 
 
-def _by_template(form: str, found: list[Any]) -> str:
+def by_template(form: str, found: list[Any]) -> str:
+    """Each object by the template `form`, a line each. Raises: CommandError."""
     from naru.cli.template.lex import TemplateError
     from naru.cli.template.run import Template
 
