@@ -69,6 +69,7 @@ class Engine:
         await self.containers.open()
 
     async def close(self) -> None:
+        self.containers.close()
         await self.network.close()
         await self.db.close()
         for close in self.closers:

@@ -1,6 +1,6 @@
 """Docker's endpoints that Naru knows and does not offer: a 501 that names the thing."""
 
-from naru.base.errors import Unsupported
+from naru.base.errors import NotFound, Unsupported
 from naru.engine.api.call import Call, json_answer
 from naru.engine.api.router import Route
 from naru.http.message import Answer, Response
@@ -31,8 +31,14 @@ def no_plugins(call: Call) -> Response:
     return json_answer([])
 
 
+async def no_plugin(call: Call) -> Answer:
+    """`docker inspect` asks for a plugin of the name when nothing else has it."""
+    raise NotFound(f'plugin "{call.name}" not found')
+
+
 ROUTES = (
     Route("GET", "/plugins", now=no_plugins),
+    Route("GET", "/plugins/{name}/json", no_plugin),
     *(
         Route(method, path, missing)
         for noun in _WHAT

@@ -1,6 +1,7 @@
 """Every route of the API, in one table. What comes later does not hide what comes before."""
 
 from naru.engine.api import (
+    archive,
     containers,
     disk,
     exec,
@@ -17,6 +18,7 @@ ROUTES = (
     *system.ROUTES,
     *disk.ROUTES,
     *containers.ROUTES,
+    *archive.ROUTES,
     *output.ROUTES,
     *exec.ROUTES,
     *files.ROUTES,
