@@ -20,14 +20,13 @@ _ERRNO = {"enospc": errno.ENOSPC, "eio": errno.EIO}
 
 
 class _Point:
-    def __init__(self, name: str, action: str | None, at: int, log: str | None) -> None:
+    def __init__(self, name: str, action: str | None, at: int, log: int | None) -> None:
         self.name, self.action, self.at, self.log, self.hits = name, action, at, log, 0
 
     def __call__(self) -> None:
         self.hits += 1
         if self.log is not None:
-            with open(self.log, "a") as out:
-                out.write(self.name + "\n")
+            os.write(self.log, self.name.encode() + b"\n")
         if self.action is None or self.hits != self.at:
             return
         if self.action == "kill":
@@ -54,8 +53,15 @@ def _parse(text: str) -> dict[str, tuple[str, int]]:
     return points
 
 
+def _open_log(path: str | None) -> int | None:
+    """Opened at once: a worker that has shut itself in does not see the path any more."""
+    if path is None:
+        return None
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
 _WANTED = _parse(os.environ.get("NARU_FAILPOINTS", ""))
-_LOG = os.environ.get("NARU_FAILPOINT_LOG")
+_LOG = _open_log(os.environ.get("NARU_FAILPOINT_LOG"))
 DECLARED: set[str] = set()
 
 

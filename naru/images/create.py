@@ -74,20 +74,31 @@ class Creator:
         Raises: InvalidParameter for a bad instruction (before anything is read) or a bad tar.
         """
         run_config = apply_changes(RunConfig(), changes)
-        with self.layers.arriving():
-            layer = await through_pipe(stream, self.layers.import_from)
-            IMPORT_APPLIED()
-            await self.layers.sync()
-            created = rfc3339(now_ns())
-            config = ImageConfig(
-                architecture=architecture or host_architecture(),
-                os="linux",
-                created=created,
-                config=run_config,
-                rootfs=RootFS(diff_ids=[layer.diff_id]),
-                history=[History(created=created, comment=message)],
-            )
-            image_id = await self._add(config, ref, "")
+        async with self.layers.swept_on_failure():
+            with self.layers.arriving():
+                return await self._import(stream, ref, message, run_config, architecture)
+
+    async def _import(
+        self,
+        stream: AsyncIterator[bytes],
+        ref: Reference | None,
+        message: str,
+        run_config: RunConfig,
+        architecture: str | None,
+    ) -> str:
+        layer = await through_pipe(stream, self.layers.import_from)
+        IMPORT_APPLIED()
+        await self.layers.sync()
+        created = rfc3339(now_ns())
+        config = ImageConfig(
+            architecture=architecture or host_architecture(),
+            os="linux",
+            created=created,
+            config=run_config,
+            rootfs=RootFS(diff_ids=[layer.diff_id]),
+            history=[History(created=created, comment=message)],
+        )
+        image_id = await self._add(config, ref, "")
         self._tell("import", image_id, ref.familiar if ref is not None else image_id)
         return image_id
 
@@ -99,15 +110,28 @@ class Creator:
         run_config = apply_changes(to_run_config(request.config), request.changes)
         base = request.image
         diff_ids = list(base.config.rootfs.diff_ids) if base is not None else []
-        with self.layers.arriving(), self.layers.pinned(chain_ids(diff_ids)):
-            layer = await self.layers.commit(request.container_id)
-            COMMIT_APPLIED()
-            is_empty = layer.diff_id == EMPTY_LAYER
-            if not is_empty:
-                diff_ids.append(layer.diff_id)
-                await self.layers.sync()
-            config = _child_config(request, run_config, diff_ids, is_empty)
-            image_id = await self._add(config, ref, base.id if base is not None else "")
+        async with self.layers.swept_on_failure():
+            with self.layers.arriving(), self.layers.pinned(chain_ids(diff_ids)):
+                image_id = await self._commit(request, run_config, diff_ids, ref)
+            await self.layers.sweep()  # the layer of no changes belongs to no image
+            return image_id
+
+    async def _commit(
+        self,
+        request: CommitRequest,
+        run_config: RunConfig,
+        diff_ids: list[str],
+        ref: Reference | None,
+    ) -> str:
+        base = request.image
+        layer = await self.layers.commit(request.container_id)
+        COMMIT_APPLIED()
+        is_empty = layer.diff_id == EMPTY_LAYER
+        if not is_empty:
+            diff_ids.append(layer.diff_id)
+            await self.layers.sync()
+        config = _child_config(request, run_config, diff_ids, is_empty)
+        image_id = await self._add(config, ref, base.id if base is not None else "")
         self._tell("create", image_id, image_id)
         if ref is not None:
             self._tell("tag", image_id, ref.familiar)

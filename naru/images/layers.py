@@ -7,10 +7,11 @@ under way has pinned it. Its files, and the recipe of its tar, belong to `storag
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from naru.base.failpoints import declare
+from naru.base.undo import run_to_end
 from naru.images.store import ImageStore
 from naru.storage.snapshots import Layer, Snapshots
 
@@ -133,6 +134,15 @@ class LayerStore:
                 wanted.add(link)
                 link = self._snapshots.layer(link).parent
         return wanted
+
+    @contextlib.asynccontextmanager
+    async def swept_on_failure(self) -> AsyncIterator[None]:
+        """Around an operation that brings layers: when it fails, those that came are removed."""
+        try:
+            yield
+        except BaseException:
+            await run_to_end(self.sweep())
+            raise
 
     async def sweep(self) -> list[Layer]:
         """Remove every unwanted layer; those removed, the topmost first."""

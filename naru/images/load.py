@@ -55,17 +55,26 @@ class Loader:
 
         Raises: InvalidParameter when the archive is wrong, saying how.
         """
+        async with self.layers.swept_on_failure():
+            async for message in self._load(stream, quiet, platform):
+                yield message
+
+    async def _load(
+        self, stream: AsyncIterator[bytes], quiet: bool, platform: Platform | None
+    ) -> AsyncIterator[Message]:
         with await receive_plain(stream, self.spool_dir) as spool:
             SPOOLED()
             archive = await offload(ImageArchive, spool)
             sources = read_layout(
                 lambda name: archive.find(name) is not None, archive.read, platform
             )
-            loaded: dict[str, str] = {}
+            parents: dict[str, str] = {}
             for source in sources:
-                async for message in self._load_image(spool, archive, source, quiet, loaded):
+                async for message in self._load_image(spool, archive, source, quiet, parents):
                     yield message
                 IMAGE_DONE()
+            for image_id, parent in parents.items():
+                await self.store.set_parent(image_id, parent)
 
     async def _load_image(
         self,
@@ -73,7 +82,7 @@ class Loader:
         archive: ImageArchive,
         source: ImageSource,
         quiet: bool,
-        loaded: dict[str, str],
+        parents: dict[str, str],
     ) -> AsyncIterator[Message]:
         raw = archive.read(source.config, CONFIG_LIMIT_BYTES)
         image_id = digest_of(raw)
@@ -99,17 +108,14 @@ class Loader:
                         "stream": f"The image {ref.familiar} already exists, renaming the old "
                         f"one with ID {other} to empty string\n"
                     }
-            parent = loaded.get(source.parent, "")
-            if not parent and self.store.has(source.parent) and source.parent != image_id:
-                parent = source.parent
             record = ImageRecord(
                 id=image_id,
                 config=raw.decode(),
-                parent=parent,
                 last_tagged_ns=now_ns() if source.references else 0,
             )
             await self.store.add(record, source.references)
-        loaded[source.config] = loaded[image_id] = image_id
+        if source.parent:
+            parents[image_id] = source.parent
         self._tell(image_id)
         for ref in source.references:
             yield {"stream": f"Loaded image: {ref.familiar}\n"}

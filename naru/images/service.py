@@ -185,17 +185,17 @@ class ImageService:
         self, image_id: str, force: bool, prune: bool, quiet: bool, done: Removed
     ) -> None:
         while True:
-            found = obstacle(self._situation(image_id), HARD if force else HARD | SOFT)
+            around = self._situation(image_id)
+            found = obstacle(around, HARD if force else HARD | SOFT)
             if found is not None:
-                if quiet and (found.used or self._store.references(image_id)):
+                if quiet and (found.used or around.references or around.has_children):
                     return
                 raise found.error()
             image = self._store.get(image_id)
             if image is None:
                 return
-            refs = self._store.references(image_id)
             await self._store.remove(image_id)
-            for ref in refs:
+            for ref in around.references:
                 done.append({"Untagged": ref.familiar})
                 self._emit("image", "untag", image_id, {"name": image_id})
             self._emit("image", "delete", image_id, {"name": image_id})

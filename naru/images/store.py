@@ -139,6 +139,17 @@ class ImageStore:
         record = msgspec.structs.replace(self._records[image_id], last_tagged_ns=now_ns)
         await self.add(record, (ref,))
 
+    async def set_parent(self, image_id: str, parent: str) -> None:
+        """Say which image another was made from; nothing when one of them is gone or it is told."""
+        record = self._records.get(image_id)
+        if record is None or parent not in self._records or record.parent or parent == image_id:
+            return
+        if self._diff_ids[image_id][: len(self._diff_ids[parent])] != self._diff_ids[parent]:
+            return
+        record = msgspec.structs.replace(record, parent=parent)
+        await self._db.put(IMAGE, image_id, msgspec.json.encode(record))
+        self._records[image_id] = record
+
     async def untag(self, refs: Sequence[Reference]) -> None:
         BEFORE_RECORD()
         await self._db.batch([Delete(TAG, tag_key(ref)) for ref in refs])
