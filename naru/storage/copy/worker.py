@@ -8,6 +8,7 @@ imported before: nothing is loaded or run from the container. It is not a comman
 import encodings.idna
 import encodings.latin_1
 import encodings.utf_8
+import errno
 import os
 import posixpath
 import resource
@@ -33,6 +34,7 @@ IDLE_S = 60.0
 _DATA_LIMIT_BYTES = 2 << 30
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WRITERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
+_SWAPS = 100
 _READERS = ("DAC_READ_SEARCH",)
 _PRELOADED = (encodings.idna, encodings.latin_1, encodings.utf_8)
 
@@ -56,10 +58,24 @@ def absolute(path: str) -> str:
     return clean
 
 
+def resolve(path: str, *, strict: bool) -> str:
+    """`path` without links. A link that is swapped for something else meanwhile is looked at again.
+
+    Raises: OSError; with `strict` for what does not exist too.
+    """
+    for _ in range(_SWAPS):
+        try:
+            return os.path.realpath(path, strict=strict)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    raise Refused("invalid", f"{path} changes all the time")
+
+
 def stat_path(path: str) -> PathStat:
     """What is at `path`, the last link not followed unless the path ends in a slash."""
     found = os.lstat(path)
-    target = os.path.realpath(path) if stat.S_ISLNK(found.st_mode) else ""
+    target = resolve(path, strict=False) if stat.S_ISLNK(found.st_mode) else ""
     name = posixpath.basename(path.rstrip("/")) or "/"
     return PathStat(name, found.st_size, go_mode(found.st_mode), found.st_mtime_ns, target)
 
@@ -85,7 +101,7 @@ def extraction_point(job: Job) -> str:
 
     Raises: Refused when it is none, or is read-only for the container.
     """
-    path = os.path.realpath(absolute(job.path), strict=True)
+    path = resolve(absolute(job.path), strict=True)
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise Refused("invalid", "extraction point is not a directory")
     mounted = [m for m in job.mounts if path == m[0] or path.startswith(m[0].rstrip("/") + "/")]
