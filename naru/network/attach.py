@@ -9,7 +9,7 @@ import logging
 import os
 
 from naru.base.failpoints import declare
-from naru.kernel import host, netns
+from naru.kernel import conntrack, host, netns
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.netlink.model import ConfigureLink
 from naru.network.firewall_keeper import FirewallKeeper
@@ -43,6 +43,7 @@ class Sandboxes:
         self.connect(plan)
         if plan.publications:
             self._firewall.publish(plan.container_id, plan.publications)
+            _forget_flows(plan)
             PORTS_PUBLISHED()
 
     def connect(self, plan: Attached) -> None:
@@ -89,11 +90,24 @@ class Sandboxes:
 
     def _unpublish(self, plan: Attached) -> None:
         self._firewall.unpublish(plan.container_id)
+        _forget_flows(plan)
         PORTS_REMOVED()
 
     def _remove_netns(self, plan: Attached) -> None:
         netns.remove_netns(plan.pin)
         NETNS_REMOVED()
+
+
+def _forget_flows(plan: Attached) -> None:
+    """UDP flows that began before a port was published, or go on after: they begin anew."""
+    ports = {item.host_port for item in plan.publications if item.proto == "udp"}
+    if not ports:
+        return
+    targets = {item.target_ip for item in plan.publications if item.proto == "udp"}
+    try:
+        conntrack.forget_udp(ports, targets)
+    except OSError as error:
+        log.warning("UDP flows to the ports of %s may go on as before: %s", plan.name, error)
 
 
 def _bridge_netfilter() -> bool:

@@ -179,6 +179,23 @@ class FakeNetlink:
         self._network.remove_link(self._space, link)
         return True
 
+    def delete_links(self, names: Sequence[str], group: int) -> None:
+        for name in names:
+            self.delete_link(name)
+
+    def set_master(self, name: str, bridge_index: int) -> None:
+        if name not in self._space.links:
+            raise _error(errno.ENODEV, name)
+        if bridge_index not in self._indexes():
+            raise _error(errno.ENODEV, name)
+        self._space.links[name] = replace(self._space.links[name], master=bridge_index)
+
+    def settle(self, *names: str, timeout_s: float = 0.1) -> bool:
+        return True
+
+    def ensure_local_prefix(self, prefix: str) -> None:
+        """Only the local table changes, which `routes` does not show."""
+
     def link(self, name: str) -> LinkInfo | None:
         return self._space.links.get(name)
 

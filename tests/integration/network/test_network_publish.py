@@ -226,3 +226,27 @@ async def test_a_link_carries_from_the_first_packet_on(lab: Lab) -> None:
                 other = await network.attach(request(f"c{number}"))
                 assert ask(HOST, 8080, pin=other.sandbox_path, timeout_s=0.9) is not None
                 await network.detach(container_id(f"c{number}"))
+
+
+@in_lab
+async def test_a_udp_client_that_goes_on_sending_finds_the_next_container(lab: Lab) -> None:
+    async with lab.engine() as network:
+        client = netns.run_in_netns(
+            lab.outside, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        )
+        client.settimeout(1)
+        client.connect((HOST, 5353))
+
+        def answer() -> str:
+            client.send(b"?")
+            return client.recv(100).decode()
+
+        with client:
+            client.send(b"before anything is published")
+            with pytest.raises(ConnectionRefusedError):
+                client.recv(100)
+            for name in ("one", "two"):
+                server = await network.attach(request(name, "5353:53/udp"))
+                with serving(server.sandbox_path, 53, socket.SOCK_DGRAM):
+                    assert answer() == OUTSIDE
+                await network.detach(container_id(name))
