@@ -274,3 +274,54 @@ def test_fifty_at_once(tmp_path: Path) -> None:
             assert r.leftovers() == []
 
     asyncio.run(scenario())
+
+
+def test_no_descriptor_of_ours_is_in_the_workload(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            script = "for n in $(seq 0 60); do [ -L /proc/$$/fd/$n ] && echo $n; done; true"
+            session = r.runtime.attach("c")
+            launched = await r.started("c", "sh", "-c", script)
+            assert (await proc_harness.drain(session))[1].split() == [b"0", b"1", b"2"]
+            await r.finished("c", launched)
+
+    asyncio.run(scenario())
+
+
+def test_a_working_directory_by_descriptor_does_not_reach_the_host(tmp_path: Path) -> None:
+    (tmp_path / "canary").touch()
+
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            for number in range(3, 16):
+                spec = r.spec(["sh", "-c", "pwd; ls; ls .. ../.. ../../.."], "c")
+                spec["process"]["cwd"] = f"/proc/self/fd/{number}"
+                session = r.runtime.attach("c")
+                try:
+                    launched = await r.started("c", spec=spec)
+                except StartFailed:
+                    continue
+                output = (await proc_harness.drain(session))[1]
+                await r.finished("c", launched)
+                for word in (b"canary", b"exec\n", b"launch.json", b"cgroup.procs", b"config.json"):
+                    assert word not in output, (number, output)
+
+    asyncio.run(scenario())
+
+
+def test_what_lies_in_the_exec_root_is_for_the_owner_only(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            await r.started("c", "sleep", "100")
+            folder = Path(r.runtime.bundle("c").path)
+            assert folder.stat().st_mode & 0o077 == 0
+            assert folder.parent.stat().st_mode & 0o077 == 0
+            assert (folder / "attach").stat().st_mode & 0o077 == 0
+            assert Path(r.runtime.runtime_state_dir("c")).stat().st_mode & 0o077 == 0
+            assert "@" not in " ".join(
+                line.split()[-1]
+                for line in Path("/proc/net/unix").read_text().splitlines()
+                if str(tmp_path) in line
+            )
+
+    asyncio.run(scenario())
