@@ -33,6 +33,11 @@ __all__ = [
     "DeviceLimit", "MemoryStats", "OomWatch", "detect",
 ]  # fmt: skip
 
+_ROOT = "/sys/fs/cgroup"
+_V1_CONTROLLERS = {
+    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls",
+    "net_prio", "perf_event", "hugetlb", "rdma", "misc",
+}  # fmt: skip
 _REMOVE_TIMEOUT_S = 1.0
 _FREEZE_TIMEOUT_S = 2.0
 _KILL_BATCH = 256
@@ -43,11 +48,13 @@ def detect() -> CgroupHost:
     mounts: dict[str, str] = {}
     unified = ""
     for entry in mount_table():
+        if entry.target != _ROOT and not entry.target.startswith(f"{_ROOT}/"):
+            continue
         if entry.fstype == "cgroup2":
             unified = entry.target
         elif entry.fstype == "cgroup":
             for word in entry.super_options.split(","):
-                if word not in ("rw", "ro", "xattr", "clone_children") and "agent" not in word:
+                if word in _V1_CONTROLLERS or word.startswith("name="):
                     mounts[word] = entry.target
     controllers = frozenset((tree.read(f"{unified}/cgroup.controllers") or "").split())
     named = {name for name in mounts if "=" in name}

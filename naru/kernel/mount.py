@@ -7,7 +7,6 @@ its root: the calls follow links. Needs Linux 5.12 (mount_setattr).
 import errno
 import os
 import re
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -257,12 +256,5 @@ def mounts_below(path: str) -> list[str]:
 
 
 def is_mount_point(path: str) -> bool:
-    return mount_at(path) is not None
-
-
-def is_directory(path: str) -> bool:
-    """Whether `path` itself, not what it may link to, is a directory."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return False
+    """Whether something is mounted on `path` itself; False when it is missing. No table is read."""
+    return syscalls.is_mount_root(path)

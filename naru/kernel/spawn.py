@@ -29,6 +29,7 @@ _ACTIONS_SIZE, _ATTR_SIZE, _SIGSET_SIZE = 256, 512, 256
 _CGROUPS = "/sys/fs/cgroup"
 _UNIFIED = f"{_CGROUPS}/unified"
 _DEV_NULL = "/dev/null"
+_OUTPUT_LIMIT = 1 << 20
 
 
 @dataclass(slots=True)
@@ -111,40 +112,59 @@ class Spawner:
 
         Raises: TimeoutError after killing it.
         """
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        output = _Output(reading)
         try:
-            os.set_blocking(writing, True)
             try:
                 child = self.spawn(argv, env=env, fds={1: writing, 2: writing})
             finally:
                 os.close(writing)
             try:
                 async with asyncio.timeout(timeout_s):
-                    output = await _read_to_end(reading, 1 << 20)
-                    return await child.wait(), output
+                    status = await child.wait()
             finally:
                 if child.status is None:
                     child.kill()
                     await asyncio.shield(child.wait())
+            return status, output.rest()
         finally:
-            os.close(reading)
+            output.close()
 
     def close(self) -> None:
         if self._private is not None:
             self._private.close()
 
 
-async def _read_to_end(fd: int, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        await wait_readable(fd)
-        part = os.read(fd, 65536)
+class _Output:
+    """Collects what comes out of a pipe; a grandchild that keeps it open keeps nobody waiting."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd, self._size, self._parts = fd, 0, list[bytes]()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._read)
+
+    def _read(self) -> bool:
+        """False when nothing more is there now."""
+        try:
+            part = os.read(self._fd, 65536)
+        except BlockingIOError:
+            return False
         if not part:
-            return b"".join(parts)
-        if size < limit_bytes:
-            parts.append(part)
-            size += len(part)
+            self._loop.remove_reader(self._fd)
+        elif self._size < _OUTPUT_LIMIT:
+            self._parts.append(part)
+            self._size += len(part)
+        return bool(part)
+
+    def rest(self) -> bytes:
+        while self._read():
+            continue
+        return b"".join(self._parts)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
 
 
 class _PrivateThread:
@@ -242,7 +262,12 @@ def _posix_spawn(
             os.close(fd)
     if code != 0:
         raise syscalls.failure(argv[0], code)
-    return Child(pid.value, os.pidfd_open(pid.value))
+    try:
+        return Child(pid.value, os.pidfd_open(pid.value))
+    except OSError:
+        os.kill(pid.value, signal.SIGKILL)
+        os.waitpid(pid.value, 0)
+        raise
 
 
 def _lift(fds: Mapping[int, int]) -> tuple[dict[int, int], list[int]]:
@@ -252,7 +277,12 @@ def _lift(fds: Mapping[int, int]) -> tuple[dict[int, int], list[int]]:
     above = max(fds) + 1
     for number, ours in fds.items():
         if 0 <= ours < above:
-            ours = syscalls.duplicate_above(ours, above)
+            try:
+                ours = syscalls.duplicate_above(ours, above)
+            except OSError:
+                for fd in lifted:
+                    os.close(fd)
+                raise
             lifted.append(ours)
         wanted[number] = ours
     return wanted, lifted

@@ -8,10 +8,13 @@ import ctypes
 import errno
 import fcntl
 import os
-import platform
+import sys
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_STATX_ATTR_MOUNT_ROOT = 0x2000
 AT_RECURSIVE = 0x8000
 
 CLONE_NEWNS = 0x00020000
@@ -201,9 +204,16 @@ def syncfs(fd: int) -> None:
     check(libc.syncfs(fd))
 
 
-def machine() -> str:
-    """The hardware's name as the kernel says it, `x86_64`."""
-    return platform.machine()
+def is_mount_root(path: str) -> bool:
+    """Whether something is mounted on `path` itself. False when it is missing. Linux 5.8."""
+    buffer = ctypes.create_string_buffer(256)
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+    if libc.statx(AT_FDCWD, os.fsencode(path), flags, ctypes.c_uint(0), buffer) < 0:
+        if ctypes.get_errno() in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise failure(path)
+    attributes = int.from_bytes(buffer.raw[8:16], sys.byteorder)
+    return bool(attributes & _STATX_ATTR_MOUNT_ROOT)
 
 
 def duplicate_above(fd: int, least: int) -> int:
@@ -212,5 +222,5 @@ def duplicate_above(fd: int, least: int) -> int:
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    number = ctypes.c_long(155 if machine() == "x86_64" else 41)
+    number = ctypes.c_long(155 if os.uname().machine == "x86_64" else 41)
     check(libc.syscall(number, os.fsencode(new_root), os.fsencode(put_old)), new_root)

@@ -1,7 +1,10 @@
 """Processes, children, threads: numbers are never trusted alone."""
 
 import asyncio
+import contextlib
+import errno
 import os
+import resource
 import signal
 import threading
 from collections.abc import Iterator
@@ -148,6 +151,39 @@ def test_what_cannot_be_executed(spawner: Spawner, program: str, error: type[OSE
         spawner.spawn([program], env={})
     assert caught.value.filename == program
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_grandchild_that_stays_keeps_nobody_waiting(spawner: Spawner) -> None:
+    status, output = _output(spawner, "sleep 100 & echo $!")
+    os.kill(int(output), signal.SIGKILL)
+    assert status == 0
+
+
+def test_much_output_is_read_to_its_limit(spawner: Spawner) -> None:
+    status, output = _output(spawner, "head -c 3000000 /dev/zero; exit 4")
+    assert status == 4
+    assert 1 << 20 <= len(output) < 3_000_000
+
+
+def test_out_of_descriptors(spawner: Spawner) -> None:
+    """The call fails in words, and neither a descriptor nor a process is left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
+    held = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open("/", os.O_RDONLY))
+        with pytest.raises(OSError) as caught:
+            spawner.spawn(["/bin/sleep", "100"], env={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    assert caught.value.errno == errno.EMFILE
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 def test_a_command_that_does_not_end_is_killed(spawner: Spawner) -> None:
