@@ -21,7 +21,7 @@ from naru.kernel.mount import bind, mount_tmpfs
 from naru.kernel.threads import offload
 from naru.network.model import Attachment
 from naru.runtime import etc_files, mountpoints, security
-from naru.runtime.devices import block_numbers, host_devices, resolve_devices
+from naru.runtime.devices import block_numbers, container_devices
 from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
 from naru.runtime.ocispec import (
     SpecRequest,
@@ -29,7 +29,8 @@ from naru.runtime.ocispec import (
     environment,
     process_capabilities,
 )
-from naru.runtime.seccomp.profile import default_profile, parse_profile
+from naru.runtime.resources import block_paths
+from naru.runtime.seccomp.choice import choose
 from naru.runtime.user import ResolvedUser, resolve_user
 from naru.spec.engine.container_config import HostConfig, Ulimit
 
@@ -147,9 +148,6 @@ def _request(
     if settings.no_new_privileges and not options.no_new_privileges:
         options = dataclasses.replace(options, no_new_privileges=True)
     section, bpf = _seccomp(deps, container, options)
-    devices = (
-        host_devices() if host_config.privileged else resolve_devices(host_config.devices or ())
-    )
     files = settings.container_dir(shared.files_of)
     return SpecRequest(
         id=container.id,
@@ -170,8 +168,8 @@ def _request(
         hostname_path=os.path.join(files, "hostname"),
         resolv_conf_path=os.path.join(files, "resolv.conf"),
         shm_path=shared.shm_path,
-        devices=devices,
-        block_numbers=block_numbers(_block_paths(container)),
+        devices=container_devices(host_config),
+        block_numbers=block_numbers(block_paths(host_config)),
         security=options,
         seccomp=section,
         seccomp_bpf=bpf,
@@ -198,14 +196,9 @@ def _seccomp(
 ) -> tuple[Mapping[str, Any] | None, str | None]:
     """The profile's section, or instead of it the compiled filter when that is known."""
     facts, host_config = deps.facts, container.host_config
-    if host_config.privileged or options.unconfined or not facts.seccomp:
-        return None, None
     capabilities = process_capabilities(host_config, facts)
-    if options.custom_profile:
-        text = options.custom_profile
-        return parse_profile(text, capabilities, facts.machine, facts.kernel), None
-    section = default_profile(capabilities, facts.machine, facts.kernel)
-    if not shares_filters(container):
+    section = choose(options, capabilities, facts, privileged=host_config.privileged)
+    if section is None or not shares_filters(container):
         return section, None
     bpf = deps.seccomp.get(deps.seccomp.key(section))
     return (None, bpf) if bpf is not None else (section, None)
@@ -227,24 +220,12 @@ def _user(root_fd: int, container: Container) -> ResolvedUser:
     try:
         return resolve_user(root_fd, container.config.user, container.host_config.group_add or ())
     except InvalidParameter as error:
-        raise StartFailed(error.message, 126) from error
+        raise StartFailed(error.message, 128) from error
 
 
 def _cgroup_path(deps: Deps, container: Container) -> str:
     parent = container.host_config.cgroup_parent or deps.settings.cgroup_parent
     return f"{parent.rstrip('/')}/{container.id}"
-
-
-def _block_paths(container: Container) -> list[str]:
-    host = container.host_config
-    throttled = (
-        host.blkio_weight_device,
-        host.blkio_device_read_bps,
-        host.blkio_device_write_bps,
-        host.blkio_device_read_iops,
-        host.blkio_device_write_iops,
-    )
-    return [device.path for devices in throttled for device in devices or ()]
 
 
 def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
