@@ -120,9 +120,7 @@ class Attached:
         demultiplexer = Demultiplexer(lambda data: write_all(1, data), lambda d: write_all(2, d))
         keys = self._keys if self._tty and is_terminal(0) else b""
         feed = (lambda data: write_all(1, data)) if self._tty else demultiplexer.feed
-        pump = Pump(
-            peer, 0 if self._stdin else None, feed, self._signals, self._on_signal, keys
-        )
+        pump = Pump(peer, 0 if self._stdin else None, feed, self._signals, self._on_signal, keys)
         try:
             pump.run()
             demultiplexer.finish()

@@ -22,7 +22,11 @@ class CommandError(NaruError):
 
 
 class UsageError(CommandError):
-    """The words are wrong for the command: shown with its usage."""
+    """The words are wrong: shown with the usage of `where` (empty: of the command that ran)."""
+
+    def __init__(self, message: str, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
 
 
 class RunError(CommandError):

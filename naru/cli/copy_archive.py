@@ -156,9 +156,7 @@ def _make_folder(parent: int, name: str) -> None:
     except FileExistsError:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
-            raise CommandError(
-                f'cannot overwrite non-directory "{name}" with directory'
-            ) from None
+            raise CommandError(f'cannot overwrite non-directory "{name}" with directory') from None
 
 
 def _make_file(

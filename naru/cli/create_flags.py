@@ -5,8 +5,25 @@ from __future__ import annotations
 from naru.cli.create_mounts import MOUNT
 from naru.cli.create_network import NETWORK
 from naru.cli.create_values import (
-    ADDRESSES, ATTACH, BYTES, CPUS, DEVICE_RULES, DOMAINS, DURATION, ENVIRONMENT, EXTRA_HOSTS, GPUS,
-    LABELS, LINKS, PAIRS, SWAP_BYTES, SYSCTLS, THROTTLE_BYTES, THROTTLE_OPERATIONS, UINT16, ULIMIT,
+    ADDRESSES,
+    ATTACH,
+    BYTES,
+    CPUS,
+    DEVICE_RULES,
+    DOMAINS,
+    DURATION,
+    ENVIRONMENT,
+    EXTRA_HOSTS,
+    GPUS,
+    LABELS,
+    LINKS,
+    PAIRS,
+    SWAP_BYTES,
+    SYSCTLS,
+    THROTTLE_BYTES,
+    THROTTLE_OPERATIONS,
+    UINT16,
+    ULIMIT,
     WEIGHTS,
 )  # fmt: skip
 from naru.cli.flags import BOOL, INT, LIST, STRING, Flag

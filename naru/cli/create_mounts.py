@@ -1,4 +1,4 @@
-"""`--mount`, `--volume` and `--tmpfs` as the Engine API's Mounts, Binds, Volumes and Tmpfs. Pure."""
+"""`--mount`, `--volume`, `--tmpfs` as the Engine API's Mounts, Binds, Volumes, Tmpfs. Pure."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def _bind_option(chosen: dict[str, Any], key: str, value: str) -> None:
     elif key == "bind-recursive":
         fields = {
             "enabled": {}, "disabled": {"NonRecursive": True},
-            "writable": {"ReadOnlyNonRecursive": True}, "readonly": {"ReadOnlyForceRecursive": True},
+            "writable": {"ReadOnlyNonRecursive": True},
+            "readonly": {"ReadOnlyForceRecursive": True},
         }  # fmt: skip
         if value not in fields:
             raise ValueError(
@@ -149,8 +150,10 @@ def _check(mount: dict[str, Any], options: dict[str, dict[str, Any]]) -> None:
             raise ValueError("option 'bind-recursive=readonly' requires 'readonly' to be specified "
                              "in conjunction")  # fmt: skip
         if bind.get("Propagation") != "rprivate":
-            raise ValueError("option 'bind-recursive=readonly' requires "
-                             "'bind-propagation=rprivate' to be specified in conjunction")  # fmt: skip
+            raise ValueError(
+                "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be "
+                "specified in conjunction"
+            )
 
 
 def split_volumes(specs: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:

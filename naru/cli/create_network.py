@@ -5,8 +5,8 @@ Pure. Readers and builders raise ValueError with docker's words.
 
 from __future__ import annotations
 
-from naru.cli.create_values import is_ip, read_csv, read_int
-from naru.cli.flags import Kind
+from naru.cli.create_values import is_ip, read_csv
+from naru.cli.flags import Kind, read_int
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def read_network(text: str) -> dict[str, Any]:
             try:
                 wanted[key] = read_int(value)
             except ValueError:
-                raise ValueError(f"invalid gw-priority ({value}): value must be an integer") from None
+                raise ValueError(
+                    f"invalid gw-priority ({value}): value must be an integer"
+                ) from None
         else:
             raise ValueError(f"invalid field key {key}")
     if not wanted["name"]:
@@ -117,9 +119,7 @@ def _with_flags(network: dict[str, Any], values: Values) -> dict[str, Any]:
 
 def _endpoint(network: dict[str, Any], name: str) -> dict[str, Any]:
     if not is_user_defined(name) and network["aliases"]:
-        raise ValueError(
-            "network-scoped aliases are only supported for user-defined networks"
-        )
+        raise ValueError("network-scoped aliases are only supported for user-defined networks")
     ipam = {
         key: network[source]
         for key, source in (
@@ -130,8 +130,9 @@ def _endpoint(network: dict[str, Any], name: str) -> dict[str, Any]:
     mac = network.get("mac-address", "")
     if mac and not _is_mac(mac):
         raise ValueError(f"{mac} is not a valid mac address")
+    links = network.get("links") if is_user_defined(name) else None
     return {
-        "IPAMConfig": ipam or None, "Links": (network.get("links") or None) if is_user_defined(name) else None,
+        "IPAMConfig": ipam or None, "Links": links or None,
         "Aliases": network["aliases"] or None, "MacAddress": mac,
         "DriverOpts": network["options"] or None, "GwPriority": network.get("gw-priority", 0),
         "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,

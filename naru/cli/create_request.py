@@ -128,9 +128,7 @@ def _health(values: Values) -> dict[str, Any] | None:
     return health
 
 
-def _host(
-    values: Values, mode: str, bindings: dict[str, Any], binds: list[str]
-) -> dict[str, Any]:
+def _host(values: Values, mode: str, bindings: dict[str, Any], binds: list[str]) -> dict[str, Any]:
     capabilities = _capabilities(values["cap-add"], values["cap-drop"])
     host: dict[str, Any] = {
         "Binds": binds or None, "ContainerIDFile": values["cidfile"],
@@ -240,7 +238,9 @@ def _seccomp_profile(path: str) -> str:
             return encode(decode(file.read()))
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise ValueError(f"opening seccomp profile ({path}) failed: open {path}: {reason}") from None
+        raise ValueError(
+            f"opening seccomp profile ({path}) failed: open {path}: {reason}"
+        ) from None
     except ValueError as error:
         raise ValueError(f"compacting json for seccomp profile ({path}) failed: {error}") from None
 
@@ -301,6 +301,6 @@ def check_pull(policy: str) -> None:
     """Raises: CommandError for a `--pull` that is none."""
     if policy not in _PULL:
         raise CommandError(
-            f"invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"",
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"',
             125,
         )

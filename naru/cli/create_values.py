@@ -196,7 +196,9 @@ def read_ulimit(text: str) -> dict[str, Any]:
     low = read_int(soft)
     high = low if not colon else read_int(hard)
     if low > high != -1 or (low == -1 and high != -1):
-        raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {low} > {high}")
+        raise ValueError(
+            f"ulimit soft limit must be less than or equal to hard limit: {low} > {high}"
+        )
     return {"Name": name, "Hard": high, "Soft": low}
 
 
@@ -298,7 +300,9 @@ def _count(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f'invalid count ({text}): value must be either "all" or an integer') from None
+        raise ValueError(
+            f'invalid count ({text}): value must be either "all" or an integer'
+        ) from None
 
 
 BYTES = Kind("bytes", read_size)

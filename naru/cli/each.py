@@ -9,7 +9,7 @@ from naru.cli.command import CommandError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from naru.cli.session import Session
     from naru.client.engine import Engine
@@ -28,10 +28,12 @@ def for_each(
     Raises: CommandError with every failure, after all were tried.
     """
     failures = []
+    outcomes: Iterable[str | NaruError]
     if len(names) > 1 and parallel:
         outcomes = _side_by_side(session, names, call)
     else:
-        outcomes = (_outcome(session.engine, name, call) for name in names)
+        engine = session.engine
+        outcomes = (_outcome(engine, name, call) for name in names)
     for outcome in outcomes:
         if isinstance(outcome, NaruError):
             failures.append(outcome.message)

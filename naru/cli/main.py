@@ -86,7 +86,7 @@ def _unknown(where: str, word: str, known: object) -> UsageError:
     from naru.cli.suggest import suggestion
 
     words = list(known) if isinstance(known, (list, dict)) else []
-    return UsageError(f"unknown command: {where} {word}{suggestion(where, word, words)}")
+    return UsageError(f"unknown command: {where} {word}{suggestion(where, word, words)}", where)
 
 
 def main(words: list[str]) -> int:
@@ -112,7 +112,7 @@ def main(words: list[str]) -> int:
     except FlagError as error:
         return _usage_failure(name, entry, str(error), "")
     except UsageError as error:
-        _usage_failure(name, entry, error.message, f"{PROGRAM}: ")
+        _usage_failure(error.where or name, entry, error.message, f"{PROGRAM}: ")
         return 1
 
 

@@ -34,7 +34,8 @@ def _image(item: Any, view: View) -> str:
         return image
     image_id = item.get("ImageID", "")
     if image_id and image_id.removeprefix("sha256:") == image.removeprefix("sha256:"):
-        return image_id.removeprefix("sha256:")[:SHORT_ID]
+        short: str = image_id.removeprefix("sha256:")[:SHORT_ID]
+        return short
     name, at, _ = image.partition("@sha256:")
     return name if at else image
 
@@ -106,9 +107,7 @@ def show_ports(ports: list[Any]) -> str:
                 continue
             key = f"{ip} {protocol}"
         first, last = groups.get(key, (private, private))
-        if key not in groups or private == last:
-            groups[key] = first, private
-        elif private == last + 1:
+        if private in (last, last + 1):
             groups[key] = first, private
         else:
             out.append(_port_group(key, first, last))

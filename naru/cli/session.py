@@ -67,9 +67,7 @@ class Session:
         named: str = self.options["context"]
         if self.options["host"]:
             if named:
-                raise CommandError(
-                    "conflicting options: cannot specify both --host and --context"
-                )
+                raise CommandError("conflicting options: cannot specify both --host and --context")
             return DEFAULT_CONTEXT
         if named:
             return named

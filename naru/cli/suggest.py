@@ -1,4 +1,4 @@
-""""Did you mean": the known words that a mistyped one is close to. Pure."""
+""" "Did you mean": the known words that a mistyped one is close to. Pure."""
 
 from __future__ import annotations
 

@@ -60,9 +60,7 @@ def _copy(answer: Response, fd: int) -> None:
 def _check_target(path: str, what: str) -> None:
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
-        raise CommandError(
-            f'{what}: invalid output path: directory "{folder}" does not exist'
-        )
+        raise CommandError(f'{what}: invalid output path: directory "{folder}" does not exist')
     if os.path.isdir(path):
         raise CommandError(f'{what}: invalid output path: "{path}" is a directory')
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from naru.client.wire import filters, quote
+from binascii import a2b_base64
+
+from naru.client.wire import decode, filters, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,11 +137,7 @@ def stat_path(engine: Engine, name: str, path: str) -> Any:
 
 def decode_stat(answer: Response) -> Any:
     """The `X-Docker-Container-Path-Stat` of an answer."""
-    from base64 import b64decode
-
-    from naru.client.wire import decode
-
-    return decode(b64decode(answer.headers.get("x-docker-container-path-stat", "")))
+    return decode(a2b_base64(answer.headers.get("x-docker-container-path-stat", "")))
 
 
 def get_archive(engine: Engine, name: str, path: str) -> Response:

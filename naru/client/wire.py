@@ -29,12 +29,15 @@ class _Rules:
     memo: dict[str, str] = {}  # noqa: RUF012 - the scanner wants this attribute
 
 
+_RULES: Any = _Rules()
+
+
 def decode(data: bytes | str) -> Any:
     """The value that `data` holds. Raises: ValueError."""
     text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
     text = text.strip(_WHITESPACE)
     try:
-        value, end = make_scanner(_Rules)(text, 0)
+        value, end = make_scanner(_RULES)(text, 0)
     except StopIteration as stop:
         raise ValueError(f"broken JSON at character {stop.value}") from None
     if end != len(text):
@@ -48,7 +51,7 @@ def decode_first(text: str, start: int) -> tuple[Any, int]:
     Raises: ValueError when no complete value begins there.
     """
     try:
-        value, end = make_scanner(_Rules)(text, start)
+        value, end = make_scanner(_RULES)(text, start)
     except StopIteration:
         raise ValueError("no complete JSON value") from None
     return value, end
@@ -85,9 +88,7 @@ def encode_indented(value: Any, indent: str = "    ", margin: str = "") -> str:
 def quote(text: str, safe: bytes = b"") -> str:
     """`text` with everything but unreserved characters (and `safe`) as %XX."""
     data = text.encode("utf-8", "surrogateescape")
-    return "".join(
-        chr(byte) if byte in _SAFE or byte in safe else f"%{byte:02X}" for byte in data
-    )
+    return "".join(chr(byte) if byte in _SAFE or byte in safe else f"%{byte:02X}" for byte in data)
 
 
 def query(parameters: Mapping[str, str | int | bool | Iterable[str] | None]) -> str:

@@ -61,9 +61,7 @@ def _store(session: Session) -> ContextStore:
 
 
 def _default(session: Session) -> Context:
-    return Context(
-        DEFAULT_CONTEXT, ContextEndpoint(session.default_host()), DEFAULT_DESCRIPTION
-    )
+    return Context(DEFAULT_CONTEXT, ContextEndpoint(session.default_host()), DEFAULT_DESCRIPTION)
 
 
 def load(session: Session, name: str) -> Context:
@@ -84,9 +82,7 @@ def _read_tls(fields: dict[str, str]) -> dict[str, bytes]:
     return found
 
 
-def _endpoint(
-    session: Session, fields: dict[str, str]
-) -> tuple[ContextEndpoint, dict[str, bytes]]:
+def _endpoint(session: Session, fields: dict[str, str]) -> tuple[ContextEndpoint, dict[str, bytes]]:
     for key in fields:
         if key not in ENDPOINT_KEYS:
             raise CommandError(f"unrecognized config key: {key}")
@@ -95,9 +91,7 @@ def _endpoint(
         return source.endpoint, _store(session).tls_data(source.name)
     skip = fields.get("skip-tls-verify", "false")
     if skip not in ("true", "false", "1", "0"):
-        raise CommandError(
-            f'skip-tls-verify: strconv.ParseBool: parsing "{skip}": invalid syntax'
-        )
+        raise CommandError(f'skip-tls-verify: strconv.ParseBool: parsing "{skip}": invalid syntax')
     return ContextEndpoint(fields.get("host", ""), skip in ("true", "1")), _read_tls(fields)
 
 
@@ -166,9 +160,7 @@ def remove(session: Session, values: Values, arguments: list[str]) -> None:
                 raise CommandError('context "default" cannot be removed')
             if name == session.context_name():
                 if not values["force"]:
-                    raise CommandError(
-                        f'context "{name}" is in use, set -f flag to force remove'
-                    )
+                    raise CommandError(f'context "{name}" is in use, set -f flag to force remove')
                 write_current(session.config_dir, session.config, DEFAULT_CONTEXT)
             if name not in store.names():
                 raise CommandError(f'context "{name}" does not exist')
@@ -287,9 +279,7 @@ CREATE = Command(
     create,
     "[OPTIONS] CONTEXT",
     "Create a context",
-    Flags(
-        _DESCRIPTION, _DOCKER, Flag("from", "", STRING, "Create context from a named context")
-    ),
+    Flags(_DESCRIPTION, _DOCKER, Flag("from", "", STRING, "Create context from a named context")),
     1,
     1,
     long=_ENDPOINT_HELP,

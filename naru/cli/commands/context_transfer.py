@@ -60,8 +60,7 @@ def _archive(store: ContextStore, name: str) -> bytes:
 
 def _read(path: str) -> bytes:
     try:
-        source = sys.stdin.buffer if path == "-" else open(path, "rb")
-        with source:
+        with open(0 if path == "-" else path, "rb") as source:
             data = source.read(LIMIT_BYTES + 1)
     except OSError as error:
         raise CommandError(f"open {path}: {(error.strerror or '').lower()}") from error
@@ -128,4 +127,6 @@ EXPORT = Command(
     1,
     2,
 )
-IMPORT = Command(import_one, "CONTEXT FILE|-", "Import a context from a tar or zip file", None, 2, 2)
+IMPORT = Command(
+    import_one, "CONTEXT FILE|-", "Import a context from a tar or zip file", None, 2, 2
+)

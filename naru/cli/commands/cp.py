@@ -73,9 +73,7 @@ def _absolute(path: str) -> str:
     return path if path.startswith("/") else "/" + path
 
 
-def _copy_out(
-    engine: Engine, values: Values, container: str, source: str, target: str
-) -> None:
+def _copy_out(engine: Engine, values: Values, container: str, source: str, target: str) -> None:
     path = _absolute(source)
     if values["follow-link"]:
         path = _followed(engine, container, path)

@@ -38,6 +38,4 @@ def run(session: Session, values: Values, arguments: list[str]) -> None:
         raise CommandError("\n".join(failures), 1 if fatal else 0)
 
 
-RMI = Command(
-    run, "[OPTIONS] IMAGE [IMAGE...]", "Remove one or more images", FLAGS, 1, None
-)
+RMI = Command(run, "[OPTIONS] IMAGE [IMAGE...]", "Remove one or more images", FLAGS, 1, None)

@@ -27,7 +27,8 @@ _SIZE = Flag("size", "s", BOOL, "Display total file sizes if the type is contain
 
 def _get(engine: Engine, kind: str, name: str, values: Values) -> Any:
     path = {
-        "container": f"/containers/{quote(name)}/json", "image": f"/images/{quote(name, b'/')}/json",
+        "container": f"/containers/{quote(name)}/json",
+        "image": f"/images/{quote(name, b'/')}/json",
         "network": f"/networks/{quote(name)}", "volume": f"/volumes/{quote(name)}",
     }[kind]  # fmt: skip
     parameters: dict[str, Any] = {}
@@ -58,9 +59,7 @@ def _find(engine: Engine, name: str, values: Values) -> Any:
     raise CommandError(f"Error: No such object: {name}")
 
 
-def _show(
-    names: list[str], form: str, get: Callable[[str], Any]
-) -> int:
+def _show(names: list[str], form: str, get: Callable[[str], Any]) -> int:
     """Print the objects that are found, then what was not. Raises: CommandError."""
     found, failures = [], []
     for name in names:

@@ -101,12 +101,8 @@ def wait(session: Session, values: Values, arguments: list[str]) -> None:
     for_each(session, arguments, one, parallel=False)
 
 
-STOP = Command(
-    stop, WITH_OPTIONS, "Stop one or more running containers", _ending_flags(), 1, None
-)
-RESTART = Command(
-    restart, WITH_OPTIONS, "Restart one or more containers", _ending_flags(), 1, None
-)
+STOP = Command(stop, WITH_OPTIONS, "Stop one or more running containers", _ending_flags(), 1, None)
+RESTART = Command(restart, WITH_OPTIONS, "Restart one or more containers", _ending_flags(), 1, None)
 KILL = Command(
     kill,
     WITH_OPTIONS,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
+from naru.cli.command import Command
 from naru.cli.flags import BOOL, FILTER, INT, Flag, Flags
 from naru.cli.formats import FORMAT_HELP, STRING_FORMAT, grouped, warn_ignored_format
-from naru.cli.command import Command
 from naru.cli.nouns_container import CONTAINER
 from naru.cli.render import View, show
 from naru.client.containers import list_containers
@@ -21,9 +21,7 @@ FLAGS = Flags(
     Flag("all", "a", BOOL, "Show all containers (default shows just running)"),
     Flag("filter", "f", FILTER, "Filter output based on conditions provided"),
     Flag("format", "", STRING_FORMAT, FORMAT_HELP),
-    Flag(
-        "last", "n", INT, "Show n last created containers (includes all states)", -1, shown="-1"
-    ),
+    Flag("last", "n", INT, "Show n last created containers (includes all states)", -1, shown="-1"),
     Flag("latest", "l", BOOL, "Show the latest created container (includes all states)"),
     Flag("no-trunc", "", BOOL, "Don't truncate output"),
     Flag("quiet", "q", BOOL, "Only display container IDs"),

@@ -51,9 +51,7 @@ def _prepare(values: Values, arguments: list[str]) -> dict[str, Any]:
     if values["detach"]:
         if values["attach"]:
             raise CommandError("conflicting options: cannot specify both --attach and --detach")
-        body.update(
-            AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False
-        )
+        body.update(AttachStdin=False, AttachStdout=False, AttachStderr=False, StdinOnce=False)
         return body
     if body["Tty"]:
         from naru.cli.attached import check_terminal
@@ -86,14 +84,10 @@ def _run_apart(session: Session, values: Values, identifier: str) -> int:
 
 
 def _wait(session: Session, values: Values, identifier: str) -> Response:
-    return containers.wait(
-        session.engine, identifier, "removed" if values["rm"] else "next-exit"
-    )
+    return containers.wait(session.engine, identifier, "removed" if values["rm"] else "next-exit")
 
 
-def _run_attached(
-    session: Session, values: Values, body: dict[str, Any], identifier: str
-) -> int:
+def _run_attached(session: Session, values: Values, body: dict[str, Any], identifier: str) -> int:
     from naru.cli.attached import attach_parameters, detach_keys, of_container
 
     engine = session.engine

@@ -51,9 +51,7 @@ def _start_attached(session: Session, values: Values, name: str) -> int:
     check_terminal(stdin, tty)
     keys = detach_keys(session, values["detach-keys"])
     with of_container(engine, identifier, tty, stdin, keys, proxy=not tty) as streams:
-        peer, _ = containers.attach(
-            engine, identifier, attach_parameters(stdin, True, True, keys)
-        )
+        peer, _ = containers.attach(engine, identifier, attach_parameters(stdin, True, True, keys))
         removes = (found.get("HostConfig") or {}).get("AutoRemove")
         waiting = containers.wait(engine, identifier, "removed" if removes else "next-exit")
         try:

@@ -152,8 +152,8 @@ class _Board:
             self._waited[name].acquire(timeout=-1 if not self._stream else FIRST_SAMPLE_S)
 
     def rows(self) -> list[dict[str, Any]]:
-        blank = {"id": "", "name": "", "known": False, "cpu": 0.0, "share": 0.0, "pids": 0,
-                 "used": 0, "limit": 0, "received": 0, "sent": 0, "read": 0, "written": 0}  # fmt: skip
+        zeros = ("cpu", "share", "pids", "used", "limit", "received", "sent", "read", "written")
+        blank: dict[str, Any] = {"name": "", "known": False, **dict.fromkeys(zeros, 0)}
         return [
             self.figures.get(name) or {**blank, "wanted": name, "id": name}
             for name in self.order

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSION_TEXT = "0.1.0"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 FLAGS = Flags(Flag("format", "f", STRING_FORMAT, INSPECT_FORMAT_HELP))
 
 
@@ -51,7 +51,7 @@ def _built(text: str) -> str:
     import time
 
     moment = time.strptime(f"{year}-{month}-{day}", "%Y-%m-%d")
-    weekday = "Mon Tue Wed Thu Fri Sat Sun".split()[moment.tm_wday]
+    weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][moment.tm_wday]
     return f"{weekday} {MONTHS[month - 1]} {day:2d} {text[11:19]} {year}"
 
 

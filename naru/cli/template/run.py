@@ -65,9 +65,7 @@ class _Run:
         line = self._source.count("\n", 0, at) + 1
         column = at - (self._source.rfind("\n", 0, at) + 1)
         shown = text if len(text) <= 20 else text[:20] + "..."
-        return TemplateError(
-            f'template: :{line}:{column}: executing "" at <{shown}>: {message}'
-        )
+        return TemplateError(f'template: :{line}:{column}: executing "" at <{shown}>: {message}')
 
     def nodes(self, nodes: Iterable[Any], dot: Any) -> None:
         known = len(self._variables)
