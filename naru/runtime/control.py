@@ -99,8 +99,12 @@ class Control:
         return self._cgroup_of(self._record(container_id))
 
     def resize(self, container_id: str, height: int, width: int) -> None:
-        """Sets the terminal's size. Raises: Internal when the container has just ended."""
-        conmon.resize(self.bundle(container_id), height, width)
+        """Sets the terminal's size; without one nothing happens, as with Docker.
+
+        Raises: Conflict, and Internal when the container has just ended.
+        """
+        if self._record(container_id).tty:
+            conmon.resize(self.bundle(container_id), height, width)
 
     async def run_on_host(self, argv: Sequence[str], env: Mapping[str, str]) -> tuple[int, bytes]:
         """A short command outside every container: its status and output. Raises: OSError."""

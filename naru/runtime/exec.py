@@ -143,9 +143,14 @@ class ExecSession:
             os.close(self._stdin.fd)
 
     def resize(self, height: int, width: int) -> None:
-        """Sets the terminal's size. Raises: Conflict when there is no terminal (any more)."""
-        if self._terminal is None or self._terminal not in self._open:
-            raise Conflict("cannot resize a stopped exec session or one without a terminal")
+        """Sets the terminal's size; without one nothing happens, as with Docker.
+
+        Raises: Conflict when the terminal is gone.
+        """
+        if self._terminal is None:
+            return
+        if self._terminal not in self._open:
+            raise Conflict("cannot resize a stopped exec session")
         termios.tcsetwinsize(self._terminal, (height, width))
         if self._status_fd is None:  # the terminal is the runtime's, which passes the size on
             self._child.kill(signal.SIGWINCH)

@@ -134,6 +134,8 @@ def test_a_workload_that_does_not_read_blocks_only_its_writer(tmp_path: Path) ->
         async with rig(tmp_path) as r:
             session = r.runtime.attach("c", stdin=True)
             launched = await r.started("c", "sleep", "100", stdin=True, stdin_once=True)
+            for _ in range(1000):
+                r.runtime.resize("c", 1, 1)  # has no terminal: nothing happens
             async with asyncio.TaskGroup() as group:
                 writing = group.create_task(session.write(LINES))
                 await asyncio.sleep(0.05)

@@ -217,6 +217,7 @@ def test_the_process_goes_on_without_its_client(tmp_path: Path) -> None:
     async def work(r: Rig) -> None:
         script = "head -c 5000000 /dev/zero; echo done > /tmp/mark; exit 6"
         session = await r.exec("c", "sh", "-c", script, attach_stdin=True)
+        session.resize(10, 20)  # has no terminal: nothing happens
         session.abandon()
         assert await session.wait() == 6
         assert (r.rootfs / "tmp/mark").read_text() == "done\n"
