@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import json
 from seccomp_filter import X86_64, Filter, filter_of
 from spec_container import Sandbox
 
@@ -231,3 +232,31 @@ def test_working_dir_of_a_process_is_refused(sandbox: Sandbox) -> None:
     config = ContainerConfig(working_dir="/proc/self/fd/7")
     result = sandbox.run(sandbox.spec("/bin/ls", config=config), check=False)
     assert result.returncode != 0 and result.stdout == ""
+
+
+@pytest.mark.parametrize("precompiled", [False, True])
+def test_exec_gets_the_filter_and_no_more(
+    sandbox: Sandbox, tmp_path: Path, precompiled: bool
+) -> None:
+    more = {}
+    if precompiled:
+        cache = SeccompCache(str(tmp_path / "filters"), "test", sandbox.host.machine)
+        more["seccomp_bpf"] = cache.get(cache.key(sandbox.spec("x")["linux"]["seccomp"]))
+    host_config = HostConfig(security_opt=["no-new-privileges"])
+    user = ResolvedUser(1000, 1000, (1000, 44), "/home/web", "web")
+    spec = sandbox.spec("/bin/sleep", "60", host_config=host_config, user=user, **more)
+    bundle = sandbox.bundle(spec)
+    sandbox.crun("create", "--bundle", str(bundle), bundle.name)
+    try:
+        sandbox.crun("start", bundle.name)
+        first = fields(Path(f"/proc/{sandbox.pid(bundle.name)}/status").read_text())
+        process = {**spec["process"], "args": ["cat", "/proc/self/status"]}
+        (bundle / "exec.json").write_bytes(json.encode(process))
+        ran = sandbox.crun("exec", "--process", str(bundle / "exec.json"), bundle.name)
+        second = fields(ran.stdout)
+    finally:
+        sandbox.crun("delete", "-f", bundle.name)
+    for status in (first, second):
+        assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        assert status["CapInh"] == status["CapEff"] == "0" * 16
+        assert status["Uid"].split()[0] == "1000"
