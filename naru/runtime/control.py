@@ -40,7 +40,8 @@ class Control:
         os.makedirs(self._containers_root, mode=0o700, exist_ok=True)
         self._runtimes: dict[str, OciRuntime] = {}
         for name, binary in settings.binaries.items():
-            state_root = os.path.join(settings.exec_root, "runtime", name)
+            folder = name.strip("/").replace("/", "-")  # a name may be a path
+            state_root = os.path.join(settings.exec_root, "runtime", folder)
             os.makedirs(state_root, mode=0o700, exist_ok=True)
             self._runtimes[name] = OciRuntime(binary, state_root, spawner)
         self._records: dict[str, LaunchRecord] = {}
