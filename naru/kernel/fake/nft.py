@@ -10,7 +10,7 @@ from naru.base.errors import Internal
 
 _COMMAND = re.compile(
     r"(?:(?P<verb>add|create|delete|destroy|flush)\s+)?(?P<what>table|element|map|set|chain|rule)\s+"
-    r"(?P<family>inet|ip6|ip|bridge|arp|netdev)\s+(?P<table>\S+)(?:\s+(?P<name>[\w-]+))?"
+    r"(?P<family>inet|ip6|ip|bridge|arp|netdev)\s+(?P<table>\S+)(?:[ \t]+(?P<name>[\w-]+))?"
     r"(?:[^{};\n]*)(?P<block>\{)?"
 )
 _INNER = re.compile(r"\b(?:map|set)\s+([\w-]+)\s*\{")
