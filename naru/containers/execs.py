@@ -20,6 +20,7 @@ from naru.containers.sessions import SessionStream, StartingStream, TextStream, 
 from naru.kernel.process import ProcessId, start_time
 from naru.kernel.threads import offload
 from naru.runtime.exec import ExecRequest, ExecSession
+from naru.runtime.mountpoints import check_working_dir
 from naru.runtime.ocispec import environment
 from naru.runtime.user import ResolvedUser, resolve_user
 
@@ -65,6 +66,8 @@ class Execs:
 
     def create(self, ref: str, config: ExecConfig) -> str:
         """The new session's id. Raises: NotFound, Conflict (not running), InvalidParameter."""
+        if config.working_dir:
+            check_working_dir(config.working_dir)
         container = self._running(self._deps.store.find(ref))
         if not config.cmd:
             raise InvalidParameter("No exec command specified")
