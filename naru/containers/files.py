@@ -66,7 +66,8 @@ class Files:
                 CommitRequest(
                     container_id=container.id,
                     image=deps.images.resolve(container.image_id),
-                    config=config if config is not None else container.config,
+                    config=config,
+                    container_config=container.config,
                     command=(container.path, *container.args),
                     author=author,
                     comment=comment,

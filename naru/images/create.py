@@ -41,13 +41,14 @@ def host_architecture() -> str:
 
 @dataclass(frozen=True, slots=True)
 class CommitRequest:
-    """What to make of a container. `config`: instead of the container's own; `command`: what it
-    ran, for the history."""
+    """What to make of a container. `config`: what the request says beside `container_config`, the
+    container's own; `command`: what it ran, for the history."""
 
     container_id: str
     image: Image | None
-    config: ContainerConfig
+    config: ContainerConfig | None
     command: Sequence[str]
+    container_config: ContainerConfig | None = None
     author: str = ""
     comment: str = ""
     changes: Sequence[str] = ()
@@ -107,7 +108,7 @@ class Creator:
 
         Raises: InvalidParameter for a bad instruction.
         """
-        run_config = apply_changes(to_run_config(request.config), request.changes)
+        run_config = _run_config(request)
         base = request.image
         diff_ids = list(base.config.rootfs.diff_ids) if base is not None else []
         async with self.layers.swept_on_failure():
@@ -183,6 +184,38 @@ def _child_config(
     )
 
 
+def _run_config(request: CommitRequest) -> RunConfig:
+    own = to_run_config(request.container_config) if request.container_config else RunConfig()
+    given = to_run_config(request.config) if request.config is not None else own
+    return merge(apply_changes(given, request.changes), own)
+
+
+def merge(config: RunConfig, below: RunConfig) -> RunConfig:
+    """`config`, and from `below` what it does not say itself. As Docker's commit does."""
+    known = {item.partition("=")[0] for item in config.env or ()}
+    env = [*(config.env or ()), *(e for e in below.env or () if e.partition("=")[0] not in known)]
+    entrypoint, cmd = config.entrypoint, config.cmd
+    if not entrypoint:
+        cmd = cmd or below.cmd
+        entrypoint = below.entrypoint if entrypoint is None else entrypoint
+    health = config.healthcheck or below.healthcheck
+    if health is not None and not health.test and below.healthcheck is not None:
+        health = msgspec.structs.replace(health, test=below.healthcheck.test)
+    return msgspec.structs.replace(
+        config,
+        user=config.user or below.user,
+        exposed_ports={**(below.exposed_ports or {}), **(config.exposed_ports or {})} or None,
+        env=env or None,
+        labels={**(below.labels or {}), **(config.labels or {})},
+        entrypoint=entrypoint,
+        cmd=cmd,
+        healthcheck=health,
+        working_dir=config.working_dir or below.working_dir,
+        volumes={**(below.volumes or {}), **(config.volumes or {})} or None,
+        stop_signal=config.stop_signal or below.stop_signal,
+    )
+
+
 def to_run_config(config: ContainerConfig) -> RunConfig:
     """The part of a container's configuration that belongs to an image."""
     return RunConfig(
@@ -193,7 +226,7 @@ def to_run_config(config: ContainerConfig) -> RunConfig:
         cmd=_words(config.cmd),
         volumes=config.volumes,
         working_dir=config.working_dir,
-        labels=config.labels if config.labels is not None else {},
+        labels=config.labels,
         stop_signal=_given(config.stop_signal) or "",
         healthcheck=_given(config.healthcheck),
         on_build=config.on_build,

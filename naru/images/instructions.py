@@ -4,17 +4,19 @@ Spec: Dockerfile reference; Engine API ImageCreate and ImageCommit, `changes`. T
 Docker's.
 """
 
+import json
 import posixpath
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from naru.base.clock import parse_duration_ns
 from naru.base.errors import InvalidParameter
-from naru.images.words import expand, json_strings, pairs, split_raw
+from naru.images.words import expand as expand_words
+from naru.images.words import json_strings, pairs, split_raw
 from naru.spec.engine.container_config import HealthConfig
 from naru.spec.oci.image import RunConfig
 
@@ -26,7 +28,10 @@ _MILLISECOND = 1_000_000
 def apply_changes(config: RunConfig, changes: Sequence[str]) -> RunConfig:
     """`config` as the instructions change it. Raises: InvalidParameter, naming the instruction."""
     command_set = False
-    for line in _lines(changes):
+    lines = _lines(changes)
+    if changes and not lines:
+        raise InvalidParameter("file with no instructions")
+    for line in lines:
         word, _, rest = line.partition(" ")
         name, rest = word.upper(), rest.strip()
         handler = _HANDLERS.get(name)
@@ -45,6 +50,14 @@ def _lines(changes: Sequence[str]) -> list[str]:
     joined = re.sub(r"\\[ \t]*\r?\n", "", "\n".join(changes))
     stripped = (line.strip().replace("\t", " ") for line in joined.splitlines())
     return [line for line in stripped if line and not line.startswith("#")]
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """`words.expand`, its error saying what could not be expanded."""
+    try:
+        return expand_words(text, env)
+    except InvalidParameter as error:
+        raise InvalidParameter(f"failed to process {json.dumps(text)}: {error.message}") from error
 
 
 def _environment(config: RunConfig) -> dict[str, str]:
@@ -190,8 +203,10 @@ def _health(config: RunConfig, text: str) -> dict[str, Any]:
 def _health_flag(name: str, value: str) -> dict[str, Any]:
     field = name.replace("-", "_")
     if field == "retries":
-        if not value.isdigit():
-            raise InvalidParameter(f"--retries must be a number, not {value!r}")
+        if not re.fullmatch(r"-?\d+", value):
+            raise InvalidParameter(f'strconv.ParseInt: parsing "{value}": invalid syntax')
+        if value.startswith("-"):
+            raise InvalidParameter(f"--retries cannot be negative ({value})")
         return {field: int(value)}
     if field not in ("interval", "timeout", "start_period", "start_interval"):
         raise InvalidParameter(f"unknown flag: --{name}")

@@ -1,6 +1,6 @@
 """Which images a listing shows: the filters of `GET /images/json`. Pure.
 
-Spec: Engine API 1.51, ImageList: before, dangling, label, label!, reference, since, until, all.
+Spec: Engine API 1.51, ImageList: before, dangling, label, reference, since, until, all.
 """
 
 import re
@@ -12,7 +12,7 @@ from naru.base.filters import Filters, matches_labels, parse_bool
 from naru.images.model import Image
 from naru.spec.oci.reference import Reference
 
-LIST_FILTERS = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
+LIST_FILTERS = frozenset({"before", "dangling", "label", "reference", "since", "until"})
 PRUNE_FILTERS = frozenset({"dangling", "label", "label!", "until"})
 
 Resolve = Callable[[str], Image]

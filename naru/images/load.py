@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from naru.base.clock import now_ns
 from naru.base.errors import InvalidParameter
 from naru.base.failpoints import declare
 from naru.base.ids import short
@@ -111,7 +110,6 @@ class Loader:
             record = ImageRecord(
                 id=image_id,
                 config=raw.decode(),
-                last_tagged_ns=now_ns() if source.references else 0,
             )
             await self.store.add(record, source.references)
         if source.parent:

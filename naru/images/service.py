@@ -32,7 +32,7 @@ from naru.images.resolve import is_id_prefix, no_such_image, parse_short, resolv
 from naru.images.store import ImageStore
 from naru.images.usage import LayerUsage, layer_usage, shared_bytes
 from naru.spec.oci.image import Platform
-from naru.spec.oci.reference import Reference, parse_reference
+from naru.spec.oci.reference import Reference, is_tag, parse_reference
 from naru.storage.content import Content
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
@@ -343,6 +343,8 @@ def join_reference(repository: str, tag: str) -> Reference:
     ref = parse_reference(repository)
     if ref.digest is not None:
         raise InvalidParameter("cannot import digest reference")
+    if tag and not is_tag(tag):
+        raise InvalidParameter("invalid tag format")
     if tag:
         return parse_reference(f"{ref.domain}/{ref.path}:{tag}")
     return ref.with_default_tag()

@@ -50,6 +50,10 @@ class Reference:
         return Reference(self.domain, self.path, "latest", None)
 
 
+def is_tag(text: str) -> bool:
+    return _TAG.match(text) is not None
+
+
 def parse_reference(text: str) -> Reference:
     """Raises: InvalidParameter (`invalid reference format`), in Docker's words."""
     rest, at, digest_text = text.partition("@")
@@ -67,8 +71,9 @@ def parse_reference(text: str) -> Reference:
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if path.lower() != path:
+        whole = path if "/" in path or domain != DEFAULT_DOMAIN else f"library/{path}"
         raise InvalidParameter(
-            f"invalid reference format: repository name ({path}) must be lowercase"
+            f"invalid reference format: repository name ({whole}) must be lowercase"
         )
     well_formed = _DOMAIN.match(domain) and _PATH.match(path) and len(path) <= 255
     if not well_formed or (tag_or_none is not None and not _TAG.match(tag_or_none)):

@@ -33,7 +33,6 @@ from naru.spec.oci.image import RunConfig
         ("STOPSIGNAL RTMIN+3", {"stop_signal": "RTMIN+3"}),
         ("ONBUILD RUN x", {"on_build": ["RUN x"]}),
         ("HEALTHCHECK NONE", {"healthcheck": HealthConfig(test=["NONE"])}),
-        ("# a comment", {}),
         ("cmd echo", {"cmd": ["/bin/sh", "-c", "echo"]}),
     ],
 )
@@ -90,11 +89,16 @@ def test_lines_may_be_continued() -> None:
         ("HEALTHCHECK x", 'Unknown type "X" in HEALTHCHECK (try CMD)'),
         ("HEALTHCHECK --interval=1ns CMD x", 'Interval "interval" cannot be less than 1ms'),
         ("HEALTHCHECK CMD", "Missing command after HEALTHCHECK CMD"),
+        ("# a comment", "file with no instructions"),
+        ("HEALTHCHECK --retries=-1 CMD x", "--retries cannot be negative (-1)"),
         ("VOLUME", "VOLUME requires at least one argument"),
         ("USER", "USER requires exactly one argument"),
         ("WORKDIR", "WORKDIR requires exactly one argument"),
-        ("WORKDIR ${A", "syntax error: missing '}' or unsupported modifier"),
-        ("WORKDIR ${A:?gone}", "A: gone"),
+        (
+            "WORKDIR ${A",
+            "failed to process \"${A\": syntax error: missing '}' or unsupported modifier",
+        ),
+        ("WORKDIR ${A:?gone}", 'failed to process "${A:?gone}": A: gone'),
     ],
 )
 def test_bad_change_is_refused_in_dockers_words(change: str, text: str) -> None:
