@@ -1,4 +1,4 @@
-"""The one pool of threads for blocking calls. Nothing else in Naru makes an executor."""
+"""The threads for blocking calls, in two bounded pools. Nothing else in Naru makes an executor."""
 
 import asyncio
 import contextvars
@@ -11,6 +11,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = 16
+_BULK_THREADS = 8
 
 
 @functools.cache
@@ -18,11 +19,28 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="naru-io")
 
 
+@functools.cache
+def _bulk_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_BULK_THREADS, thread_name_prefix="naru-bulk")
+
+
+async def _run(
+    pool: ThreadPoolExecutor, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    context = contextvars.copy_context()
+    call = functools.partial(context.run, fn, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(pool, call)
+
+
 async def offload(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """`fn(*args, **kwargs)` in a thread of the pool, with the caller's context variables.
 
     A cancelled caller does not stop `fn`: what it does must stay right when nobody waits for it.
     """
-    context = contextvars.copy_context()
-    call = functools.partial(context.run, fn, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_pool(), call)
+    return await _run(_pool(), fn, *args, **kwargs)
+
+
+async def offload_bulk(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `offload`, for what may take long (removing trees, syncing, inflating, hashing, walking):
+    in a few threads of its own, so that a `kill` never waits behind it."""
+    return await _run(_bulk_pool(), fn, *args, **kwargs)

@@ -1,5 +1,7 @@
 """Limits and statistics of both cgroup versions, on plain files instead of a kernel's."""
 
+import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,30 @@ def test_conversion_of_weights() -> None:
         0, 1, 1, 39, 10000, 10000,
     ]  # fmt: skip
     assert [weight_of_blkio(n) for n in (10, 500, 1000)] == [1, 4950, 10000]
+
+
+def test_out_of_memory_on_version_2(tmp_path: Path) -> None:
+    group, directory = _v2(tmp_path, memory__events="oom_kill 0\n")
+    watch = group.watch_oom()
+
+    async def told() -> int:
+        async with asyncio.timeout(10):
+            (directory / "memory.events").write_text("oom_kill 2\n")
+            return await watch.wait()
+
+    try:
+        assert asyncio.run(told()) == 2
+    finally:
+        watch.close()
+        watch.close()
+
+
+def test_watching_a_group_that_is_gone(tmp_path: Path) -> None:
+    group, _ = _v2(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        group.watch_oom()
+    group, _ = _v1(tmp_path / "one")
+    with pytest.raises(FileNotFoundError):
+        group.watch_oom()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -15,7 +15,7 @@ import pytest
 
 from naru.kernel.process import ProcessHandle, ProcessId, identify, is_alive, start_time
 from naru.kernel.spawn import Child, Spawner
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 
 SH = "/bin/sh"
 
@@ -239,3 +239,18 @@ def test_offload_raises_what_the_work_raised() -> None:
 
     with pytest.raises(KeyError, match="x"):
         asyncio.run(offload(work))
+
+
+def test_bulk_work_keeps_nobody_else_waiting() -> None:
+    go_on = threading.Event()
+
+    async def run() -> list[bool]:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            bulk = [group.create_task(offload_bulk(go_on.wait, 20)) for _ in range(40)]
+            await asyncio.sleep(0)
+            assert await offload(lambda: "quick") == "quick"
+            assert not any(task.done() for task in bulk)
+            go_on.set()
+        return [task.result() for task in bulk]
+
+    assert all(asyncio.run(run()))
