@@ -76,8 +76,8 @@ def resolve(passwd: str, group: str, spec: str, group_add: Sequence[str] = ()) -
         gid = _find_group(groups, group_text)
     elif name:
         supplementary = [_file_id(g.gid, g.name) for g in groups if name in g.members]
-    added = [_find_group(groups, text) for text in dict.fromkeys(group_add)]
-    everything = [gid, *dict.fromkeys(added), *supplementary]
+    added = [_find_group(groups, text) for text in group_add]
+    everything = dict.fromkeys((gid, *supplementary, *added))
     return ResolvedUser(uid, gid, tuple(everything), home, name)
 
 

@@ -11,6 +11,7 @@ from seccomp_filter import X86_64, Filter, filter_of
 from spec_container import Sandbox
 
 from naru.base.errors import StartFailed
+from naru.runtime.resources import has_swap_limit
 from naru.runtime.seccomp import numbers
 from naru.runtime.seccomp.cache import SeccompCache
 from naru.runtime.user import ResolvedUser, resolve_user
@@ -129,7 +130,7 @@ def test_another_user_has_no_capability(sandbox: Sandbox) -> None:
         user = resolve_user(root_fd, "web", ["55"])
     finally:
         os.close(root_fd)
-    assert user == ResolvedUser(1000, 1000, (1000, 55, 44), "/home/web", "web")
+    assert user == ResolvedUser(1000, 1000, (1000, 44, 55), "/home/web", "web")
     host_config = HostConfig(security_opt=["no-new-privileges"])
     status = fields(sandbox.sh(STATUS, user=user, host_config=host_config))
     assert status["CapEff"] == status["CapPrm"] == status["CapInh"] == "0" * 16
@@ -210,6 +211,41 @@ def test_namespace_of_another_container(sandbox: Sandbox) -> None:
         sandbox.crun("delete", "-f", bundle.name)
     assert inside.split()[:2] == expected
     assert "sleep 60" in inside
+
+
+def test_limits_in_the_cgroup(sandbox: Sandbox) -> None:
+    mib = 1 << 20
+    host_config = HostConfig(
+        memory=64 * mib,
+        memory_reservation=16 * mib,
+        nano_cpus=1_500_000_000,
+        cpu_shares=512,
+        pids_limit=100,
+        cpuset_cpus="0",
+        cgroupns_mode="private",
+    )
+    if sandbox.host.cgroup_version == 1:
+        wanted = {
+            "memory/memory.limit_in_bytes": 64 * mib,
+            "memory/memory.soft_limit_in_bytes": 16 * mib,
+            "cpu/cpu.cfs_quota_us": 150_000,
+            "cpu/cpu.shares": 512,
+            "pids/pids.max": 100,
+            "cpuset/cpuset.cpus": 0,
+        }
+        if has_swap_limit(sandbox.host):
+            wanted["memory/memory.memsw.limit_in_bytes"] = 128 * mib
+    else:
+        wanted = {
+            "memory.max": 64 * mib,
+            "memory.low": 16 * mib,
+            "pids.max": 100,
+            "cpuset.cpus": 0,
+            "memory.swap.max": 64 * mib,
+        }
+    files = " ".join(f"/sys/fs/cgroup/{name}" for name in wanted)
+    values = sandbox.sh(f"cat {files}", host_config=host_config).split()
+    assert dict(zip(wanted, map(int, values), strict=True)) == wanted
 
 
 def test_devices(sandbox: Sandbox) -> None:

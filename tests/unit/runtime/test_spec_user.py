@@ -41,7 +41,7 @@ def test_user(spec: str, expected: ResolvedUser) -> None:
 
 
 def test_group_add() -> None:
-    assert resolve(PASSWD, GROUP, "web", ["audio", "99", "audio"]).groups == (1000, 29, 99, 44, 29)
+    assert resolve(PASSWD, GROUP, "web", ["audio", "99", "audio"]).groups == (1000, 44, 29, 99)
     assert resolve(PASSWD, GROUP, "", ["log"]).groups == (0, 44)
 
 
