@@ -100,8 +100,8 @@ class Creator:
             shm_bytes=settings.default_shm_bytes,
         )
         config = merge_config(_config_of(request), image.run_config)
-        config = replace(config, hostname=self._hostname(identifier, config, host_config))
         warnings = validate.validate(config, host_config, networking, deps.facts)
+        config = replace(config, hostname=self._hostname(identifier, config, host_config))
         log_limits(host_config.log_config)
         host_config = _with_paths(host_config, deps.facts)
         endpoints = {
