@@ -24,6 +24,7 @@ import msgspec
 
 from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
 from naru.base.failpoints import declare
+from naru.base.undo import run_to_end
 from naru.kernel.files import open_beneath, remove_tree, syncfs, write_atomic
 from naru.kernel.mount import mount_overlay
 from naru.kernel.threads import offload
@@ -142,11 +143,16 @@ class Layers:
         try:
             os.mkdir(folder, 0o700)
             done = await self._unpack(folder, source_fd, size)
-            return await self._commit_layer(folder, done, chain, parent, diff_id)
+            layer = self._describe(done, chain, parent, diff_id)
+            await offload(self._place, folder, layer)
+            self._layers.setdefault(layer.chain_id, layer)
+            return AppliedLayer(
+                layer.chain_id, layer.diff_id, layer.size_bytes, layer.archive_bytes
+            )
         except OSError as error:
             raise explain(error, "unpack a layer") from error
         finally:
-            await offload(remove_tree, folder)
+            await run_to_end(offload(remove_tree, folder))
 
     async def _unpack(self, folder: str, source_fd: int, size: int | None) -> Done:
         root = os.open(folder, FOLDER)
@@ -155,7 +161,7 @@ class Layers:
             done = await self._workers.call(job, (root, source_fd))
             diff = os.open("diff", FOLDER, dir_fd=root)
             try:
-                set_deferred(diff, done)
+                await offload(set_deferred, diff, done)
             finally:
                 os.close(diff)
         finally:
@@ -163,16 +169,16 @@ class Layers:
         _UNPACKED()
         return done
 
-    async def _commit_layer(
-        self, folder: str, done: Done, chain: str | None, parent: str | None, diff_id: str | None
-    ) -> AppliedLayer:
+    def _describe(
+        self, done: Done, chain: str | None, parent: str | None, diff_id: str | None
+    ) -> Layer:
         found = done.digest or ""
         if diff_id is not None and found != diff_id:
             raise InvalidParameter(f"wrong diff id for a layer: {found}, expected {diff_id}")
         chain_id = chain_id_of(parent, found)
         if chain is not None and chain_id != chain:
             raise InvalidParameter(f"wrong chain id for a layer: {chain_id}, expected {chain}")
-        layer = Layer(
+        return Layer(
             chain_id=chain_id,
             parent=parent,
             diff_id=found,
@@ -180,17 +186,21 @@ class Layers:
             archive_bytes=done.archive_bytes,
             entries=done.entries,
         )
+
+    def _place(self, folder: str, layer: Layer) -> None:
+        """Describe the layer in `folder` and move it to its place; in a thread."""
         write_atomic(os.path.join(folder, "layer.json"), msgspec.json.encode(layer))
         _DESCRIBED()
+        final = self._layer_dir(layer.chain_id)
         try:
-            os.rename(folder, self._layer_dir(chain_id))
+            os.rename(folder, final)
         except OSError as error:
-            # another load was quicker with the same layer
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or chain_id not in self._layers:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
+            if layer.chain_id not in self._layers:  # a damaged one, set aside at the start
+                self._discard(final)
+                os.rename(folder, final)
         _PLACED()
-        self._layers.setdefault(chain_id, layer)
-        return AppliedLayer(chain_id, found, done.size_bytes, done.archive_bytes)
 
     async def sync(self) -> None:
         """Make everything applied so far survive a power loss: once, before the record."""

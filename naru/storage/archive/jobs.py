@@ -12,7 +12,7 @@ from typing import Any
 from naru.storage.archive.unpack import Unpacked
 
 _LENGTH = struct.Struct("<I")
-MAX_FRAME_BYTES = 256 << 20
+MAX_FRAME_BYTES = 64 << 20
 MAX_DESCRIPTORS = 4
 UNPACK, UNPACK_LAYER, PACK, PACK_LAYER, REBUILD = (
     "unpack", "unpack-layer", "pack", "pack-layer", "rebuild",
@@ -91,9 +91,9 @@ def encode_failed(failed: Failed) -> bytes:
     return _frame({"failed": asdict(failed)})
 
 
-def decode_answer(data: bytes) -> Done | Failed:
-    """The answer in a frame's body. Raises: ValueError, KeyError, TypeError for anything else."""
-    body = json.loads(data)
+def decode_answer_frame(data: bytes) -> Done | Failed:
+    """The answer in a frame. Raises: ValueError, KeyError, TypeError for anything else."""
+    body = json.loads(data[HEAD_BYTES : HEAD_BYTES + frame_length(data[:HEAD_BYTES])])
     if "failed" in body:
         return Failed(**body["failed"])
     done = body["done"]

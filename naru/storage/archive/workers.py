@@ -21,6 +21,7 @@ from naru.base.undo import run_to_end
 from naru.kernel.confine import detached_root
 from naru.kernel.process import wait_readable
 from naru.kernel.spawn import Child, Spawner
+from naru.kernel.threads import offload
 from naru.storage.archive import jobs
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Failed, Job
@@ -51,8 +52,7 @@ class Running:
         data = await self._read()
         status = await self._worker.child.wait()
         try:
-            length = jobs.frame_length(data[: jobs.HEAD_BYTES])
-            answer = jobs.decode_answer(data[jobs.HEAD_BYTES : jobs.HEAD_BYTES + length])
+            answer = await offload(jobs.decode_answer_frame, data)
         except Exception as error:
             raise Internal(f"the archive worker died with status {status}") from error
         if isinstance(answer, Done):

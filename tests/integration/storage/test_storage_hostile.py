@@ -1,9 +1,12 @@
 """Hostile archives: the host's canary is untouched and the answer is a clear InvalidParameter."""
 
+import asyncio
 import gzip
 import io
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,3 +254,60 @@ def test_deep_tree_can_be_removed(apply: Any, snapshots: Any, wait: Any) -> None
     wait(snapshots.remove_layer(layer.chain_id))
     assert not os.path.exists(snapshots._layer_dir(layer.chain_id))
     remove_tree(snapshots._root)
+
+
+_SWAP = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+one, other = (name.encode() for name in sys.argv[1:3])
+print("swapping", flush=True)
+while True:
+    libc.renameat2(-100, one, -100, other, 2)
+"""
+
+
+@pytest.fixture
+def swapped(tmp_path: Path, canary: Path) -> Iterator[Path]:
+    """A root in which somebody exchanges a directory and a link to the canary, all the time."""
+    root = tmp_path / "root"
+    (root / "d" / "sub").mkdir(parents=True)
+    (root / "d" / "inside").write_text("inside")
+    (root / "evil").symlink_to(canary)
+    command = [sys.executable, "-c", _SWAP, str(root / "d"), str(root / "evil")]
+    swapper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert swapper.stdout is not None
+    swapper.stdout.readline()
+    yield root
+    swapper.kill()
+    swapper.communicate()
+
+
+def test_unpacking_while_the_container_swaps(
+    swapped: Path, tmp_path: Path, workers: Any, wait: Any
+) -> None:
+    members = [(f"d/sub/../f{n % 7}", REG, "", b"dead") for n in range(200)]
+    given = tmp_path / "given"
+    given.write_bytes(archive(("d", DIR, "", b""), *members, ("d/file", REG, "", b"dead")))
+    refused = 0
+    for _ in range(15):
+        fds = [os.open(swapped, os.O_RDONLY), os.open(given, os.O_RDONLY)]
+        try:
+            wait(workers.call(Job(jobs.UNPACK), fds))
+        except (InvalidParameter, OSError):
+            refused += 1
+        finally:
+            for fd in fds:
+                os.close(fd)
+    assert refused < 15 or not (swapped / "d" / "f1").exists()
+
+
+def test_packing_while_the_container_swaps(swapped: Path, workers: Any) -> None:
+    async def pack() -> bytes:
+        fd = os.open(swapped, os.O_RDONLY)
+        try:
+            return b"".join([part async for part in workers.stream(Job(jobs.PACK), fd, None)])
+        finally:
+            os.close(fd)
+
+    for _ in range(15):
+        assert b"alive" not in asyncio.run(pack())

@@ -270,6 +270,12 @@ def test_start_sorts_out(
     again = Snapshots(snapshots._root, workers)
     assert len(again.set_aside) == 1
     assert not again.has_layer(broken.chain_id)
+    given = tmp_path / "broken.tar"
+    given.write_bytes(archive("broken"))
+    with open(given, "rb") as file:  # loading it once more repairs it
+        assert wait(again.apply_layer(None, None, None, file.fileno())) == broken
+    with open(os.path.join(snapshots._layer_dir(broken.chain_id), "layer.json")) as file:
+        assert json.load(file)["chain_id"] == broken.chain_id
     assert os.listdir(again._tmp_dir) == []
     wait(again.retain([child.chain_id], ["keep"]))
     assert sorted(again.layers()) == sorted([used.chain_id, child.chain_id])
