@@ -99,8 +99,9 @@ class Creator:
             log=settings.default_log,
             shm_bytes=settings.default_shm_bytes,
         )
-        config = merge_config(_config_of(request), image.run_config)
-        warnings = validate.validate(config, host_config, networking, deps.facts)
+        own = _config_of(request)
+        warnings = validate.validate(own, host_config, networking, deps.facts)
+        config = merge_config(own, image.run_config)
         config = replace(config, hostname=self._hostname(identifier, config, host_config))
         log_limits(host_config.log_config)
         host_config = _with_paths(host_config, deps.facts)
