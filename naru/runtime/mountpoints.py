@@ -18,21 +18,6 @@ from naru.base.errors import InvalidParameter, StartFailed
 from naru.kernel.files import open_beneath
 from naru.runtime.mounts import OciMount, depth
 
-# What Docker's init layer holds: made by us in each container, so `diff` and `commit` skip it.
-INIT_PATHS = (
-    "/dev",
-    "/dev/console",
-    "/dev/pts",
-    "/dev/shm",
-    "/proc",
-    "/sys",
-    "/.dockerenv",
-    "/etc/hostname",
-    "/etc/hosts",
-    "/etc/mtab",
-    "/etc/resolv.conf",
-)
-
 _KERNEL_DIRECTORIES = ("/dev", "/proc", "/sys")
 _MTAB = "/etc/mtab"
 _PLACEHOLDERS = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
