@@ -69,15 +69,16 @@ def parse_head(data: bytes) -> Head:
         raise BadMessage(400, "malformed request: the head does not end where it should")
     headers = collector.headers
     path, query = _target(collector.url)
+    version = parser.get_http_version()
     return Head(
         parser.get_method().decode("ascii"),
         path,
         query,
         headers,
         _body_length(headers),
-        parser.should_keep_alive(),
+        _keeps_alive(headers, version),
         upgrade or (b"upgrade" in headers and _asks_upgrade(headers)),
-        parser.get_http_version() == "1.0",
+        version == "1.0",
     )
 
 
@@ -92,6 +93,12 @@ def _target(url: bytes) -> tuple[str, str]:
         return raw_path.decode("ascii"), raw_query.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadMessage(400, "malformed request: the target is not encoded") from error
+
+
+def _keeps_alive(headers: dict[bytes, bytes], version: str) -> bool:
+    """llhttp forgets the answer with the end of a message, so it is read here."""
+    words = headers.get(b"connection", b"").lower()
+    return b"close" not in words if version == "1.1" else b"keep-alive" in words
 
 
 def _asks_upgrade(headers: dict[bytes, bytes]) -> bool:

@@ -131,7 +131,11 @@ async def restart(call: Call) -> Answer:
 
 
 async def kill(call: Call) -> Answer:
-    await call.services.containers.lifecycle.kill(call.name, call.text("signal") or "SIGKILL")
+    try:
+        await call.services.containers.lifecycle.kill(call.name, call.text("signal") or "SIGKILL")
+    except InvalidParameter as error:
+        said = error.message[:1].lower() + error.message[1:]
+        raise InvalidParameter(f"cannot kill container: {call.name}: {said}") from error
     return NO_CONTENT
 
 

@@ -28,6 +28,8 @@ def decode_json(body: bytes, kind: type[T]) -> T:
         if "got `null`" not in str(error):
             raise InvalidParameter(f"invalid JSON: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if "trailing characters" in str(error):
+            raise InvalidParameter("unexpected content after JSON") from error
         raise InvalidParameter(f"invalid JSON: {error}") from error
     raw = msgspec.json.decode(body)
     for _ in range(_MAX_NULLS):

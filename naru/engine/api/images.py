@@ -55,9 +55,8 @@ async def list_images(call: Call) -> Answer:
             entry["Containers"] = -1
         if call.version < 44:
             entry["VirtualSize"] = entry["Size"]
-        if call.version < 43:
-            entry["RepoTags"] = entry["RepoTags"] or ["<none>:<none>"]
-            entry["RepoDigests"] = entry["RepoDigests"] or ["<none>@<none>"]
+        if call.version < 43 and not entry["RepoTags"] and not entry["RepoDigests"]:
+            entry["RepoTags"], entry["RepoDigests"] = ["<none>:<none>"], ["<none>@<none>"]
     return json_answer(found)
 
 

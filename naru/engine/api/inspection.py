@@ -10,7 +10,7 @@ from typing import Any
 from naru.base.clock import rfc3339
 from naru.containers.health import Health
 from naru.containers.model import Container
-from naru.engine.api.summary import VolumePath, mount_json
+from naru.engine.api.summary import VolumePath, mount_json, networks_shown
 from naru.spec.engine.container_config import EndpointSettings
 
 _HEALTH_RESULTS = 5
@@ -102,7 +102,8 @@ def health_json(health: Health) -> dict[str, Any]:
 
 def network_json(container: Container) -> dict[str, Any]:
     """`NetworkSettings`; the old fields beside `Networks` repeat those of the default bridge."""
-    bridge = container.networks.get("bridge") or EndpointSettings()
+    networks = networks_shown(container)
+    bridge = networks.get("bridge") or EndpointSettings()
     running = container.sandbox_path != ""
     return {
         "Bridge": "",
@@ -122,5 +123,5 @@ def network_json(container: Container) -> dict[str, Any]:
         "IPPrefixLen": bridge.ip_prefix_len,
         "IPv6Gateway": bridge.ipv6_gateway,
         "MacAddress": bridge.mac_address,
-        "Networks": container.networks,
+        "Networks": networks,
     }

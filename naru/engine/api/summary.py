@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from naru.base.clock import NS
 from naru.base.units import human_duration
 from naru.containers.model import Container, MountPoint
 from naru.containers.store import ContainerStore
+from naru.spec.engine.container_config import EndpointSettings
 
 ShownImage = Callable[[Container], str]
 HealthOf = Callable[[str], str | None]
@@ -90,6 +92,26 @@ def mount_json(mount: MountPoint, volume_path: VolumePath) -> dict[str, Any]:
     return shown
 
 
+def networks_shown(container: Container) -> dict[str, EndpointSettings]:
+    """The endpoints; of a container that does not run only what was asked for, as Docker does."""
+    if container.state.status in _RUNNING:
+        return container.networks
+    return {
+        name: replace(
+            settings,
+            endpoint_id="",
+            gateway="",
+            ip_address="",
+            ip_prefix_len=0,
+            mac_address="",
+            ipv6_gateway="",
+            global_ipv6_address="",
+            global_ipv6_prefix_len=0,
+        )
+        for name, settings in container.networks.items()
+    }
+
+
 def command_text(container: Container) -> str:
     args = (f"'{arg}'" if " " in arg else arg for arg in container.args)
     return " ".join((container.path, *args)) if container.args else container.path
@@ -112,7 +134,7 @@ def entry(container: Container, image: str, volume_path: VolumePath) -> dict[str
         "State": container.state.status,
         "Status": "",
         "HostConfig": host_config,
-        "NetworkSettings": {"Networks": container.networks},
+        "NetworkSettings": {"Networks": networks_shown(container)},
         "Mounts": [mount_json(mount, volume_path) for mount in container.mounts],
     }
 
