@@ -13,8 +13,9 @@ dstnat and srcnat; `filter` drops what nobody published. A verdict of ours only 
 packets from or to our bridges or our published ports; other people's chains go on seeing them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from naru.network.model import Publication
 
@@ -113,6 +114,20 @@ def remove(table: str, publications: Iterable[Publication], relay: RelayRules | 
         f"delete element inet {table} {name} {{ {', '.join(elements)} }}\n"
         for name, elements in _elements(publications, relay, with_target=False).items()
     )
+
+
+def dropping_chains(listing: Mapping[str, Any]) -> list[str]:
+    """The chains of `nft -j list chains` that drop forwarded IPv4 packets by default.
+
+    In nftables a drop is final, whatever other tables say.
+    """
+    chains = [item["chain"] for item in listing.get("nftables", ()) if "chain" in item]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain["family"] in ("ip", "inet")
+        and (chain.get("hook"), chain.get("policy")) == ("forward", "drop")
+    ]
 
 
 def relay_address(prefix: str, target_ip: str, target_port: int) -> str:

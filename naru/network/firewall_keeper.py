@@ -100,6 +100,19 @@ class FirewallKeeper:
         with self._lock:
             self._write()
 
+    def obstacles(self) -> list[str]:
+        """Others' tables that keep containers from the outside, a sentence each."""
+        try:
+            found = firewall.dropping_chains(self._nft.json("list chains"))
+        except Internal as error:
+            log.warning("the host's other firewall tables cannot be read: %s", error)
+            return []
+        return [
+            f"chain {chain} drops what it does not know: published ports are not reached from "
+            "other hosts, and containers do not reach them, unless it lets the bridge's traffic by"
+            for chain in found
+        ]
+
     def delete(self) -> None:
         """Remove the table, missing or not."""
         table = self._rules.table

@@ -7,6 +7,7 @@ already has is noticed here. Packets never reach these sockets, the firewall tra
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
 import socket
@@ -162,7 +163,7 @@ class PortTable:
         low, high = ephemeral_range()
         last = self._cursor.get((address, wish.proto), low - 1)
         start = last + 1 if low <= last < high else low
-        return [*range(start, high + 1), *range(low, start)]
+        return itertools.chain(range(start, high + 1), range(low, start))
 
     def _conflict(self, proto: str, port: int, addresses: Iterable[str]) -> Owner | None:
         owners = self._taken.get((proto, port), {})

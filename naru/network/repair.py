@@ -72,6 +72,7 @@ class Repair:
         self._links_dirty = False
         self._table_dirty = False
         self._relay_dirty = False
+        self._started = False
         self._adopted: RelayRules | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -91,11 +92,15 @@ class Repair:
             problems += await offload(self._restore_links, attached)
             self._adopted = self._relay.open(self._bridges.default.subnet, self._on_relay_end)
             await offload(self._declare, attached)
+        self._started = True
         for problem in problems:
             log.error("%s", problem)
+        for warning in await offload(self._firewall.obstacles):
+            log.warning("%s", warning)
         return problems
 
     async def stop(self) -> None:
+        """Stop watching; with no container attached, bridge, table and relay go too."""
         loop = asyncio.get_running_loop()
         for monitor in (self._links, self._tables):
             if monitor is not None:
@@ -104,6 +109,8 @@ class Repair:
         self._links = self._tables = None
         await self._tasks.drain(DRAIN_S)
         await self._relay.close(needed=await offload(self._firewall.publishes_ipv6))
+        if self._started and not self._endpoints.attached:
+            await offload(self._clear)
 
     def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -208,6 +215,14 @@ class Repair:
             except OSError as error:
                 problems.append(f"the link of container {item.name} cannot be put back: {error}")
         return problems
+
+    def _clear(self) -> None:
+        """Nothing that would be of use to a container is left; addresses stay in the record."""
+        try:
+            self._firewall.delete()
+            self._netlink.delete_link(self._bridge)
+        except (OSError, NaruError) as error:
+            log.warning("bridge %s and its table could not be removed: %s", self._bridge, error)
 
     def _declare(self, attached: Sequence[Attached]) -> None:
         default = self._bridges.default

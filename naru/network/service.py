@@ -77,7 +77,7 @@ class NetworkService:
         return await self._repair.start(keep)
 
     async def close(self) -> None:
-        """Stop watching. Bridge, table, links and published ports stay: containers use them."""
+        """Stop watching. All that containers use stays; what none uses is removed."""
         await self._reaper.close()
         await self._repair.stop()
 
@@ -142,6 +142,10 @@ class NetworkService:
     def rename(self, container_id: str, name: str) -> None:
         """The container's new name, for error texts and inspect."""
         self._endpoints.rename(container_id, name)
+
+    async def obstacles(self) -> list[str]:
+        """For `doctor`: what of the host's own firewall stands in containers' way."""
+        return await offload(self._firewall.obstacles)
 
     def holder_of(self, port: int, proto: str = "tcp", host_ip: str = ANY_V4) -> str | None:
         """Who has a port of the host: `container web`, `process nginx (pid 12)`, None."""

@@ -30,7 +30,7 @@ _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_GROUP, _IFLA_NET_NS_FD = 18, 23, 27, 28
 _IFLA_PROTINFO = 12
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_BRPORT_HAIRPIN, _IFLA_BRPORT_ISOLATED = 4, 33
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_LINK, _UNICAST = 254, 3, 253, 1
@@ -289,7 +289,12 @@ def _address_body(index: int, address: str, prefix: int) -> bytes:
     raw = socket.inet_pton(family, address)
     body = m.address_header(family, prefix, index) + m.attribute(_IFA_LOCAL, raw)
     body += m.attribute(_IFA_ADDRESS, raw)
-    return body + (m.u32(_IFA_FLAGS, _IFA_F_NODAD) if family == socket.AF_INET6 else b"")
+    if family == socket.AF_INET6:
+        return body + m.u32(_IFA_FLAGS, _IFA_F_NODAD)
+    if prefix < 31:
+        last = ip_interface(f"{address}/{prefix}").network.broadcast_address
+        body += m.attribute(_IFA_BROADCAST, last.packed)
+    return body
 
 
 def _add_address(index: int, name: str, address: str, prefix: int) -> Request:

@@ -222,3 +222,29 @@ def test_nothing_is_left_after_a_kill(point: str) -> None:
 @pytest.mark.parametrize("point", POINTS)
 def test_a_failing_step_is_undone(point: str, action: str) -> None:
     run_in_lab(Path(__file__), "fail", env={"NARU_FAILPOINTS": f"{point}={action}"})
+
+
+@in_lab
+async def test_an_engine_without_containers_leaves_nothing(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+    nft = Nft()
+    assert lab.netlink.link("naru-a") is not None
+    assert "8080" in nft.text("list table inet naru_a")
+    async with lab.engine(keep={container_id("web"): web}) as network:
+        await network.detach(container_id("web"))
+    assert lab.netlink.link("naru-a") is None
+    assert "naru" not in nft.text("list tables")
+    assert not links(lab)
+    nft.close()
+
+
+@in_lab
+async def test_a_dropping_firewall_of_the_host_is_told_of(lab: Lab) -> None:
+    nft = Nft()
+    async with lab.engine() as network:
+        assert await network.obstacles() == []
+        nft.run("table ip mine { chain f { type filter hook forward priority 0; policy drop; }; }")
+        (told,) = await network.obstacles()
+        assert told.startswith("chain ip mine f drops what it does not know")
+    nft.close()
