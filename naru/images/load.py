@@ -24,7 +24,7 @@ from naru.images.layout import ImageSource, read_layout
 from naru.images.model import CONFIG_LIMIT_BYTES, Emit, ImageRecord, decode_config
 from naru.images.spool import Spool, inflate, receive
 from naru.images.store import ImageStore
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 from naru.spec.oci.digest import chain_ids, digest_of
 from naru.spec.oci.image import ImageConfig, Platform
 from naru.storage.archive.compression import PLAIN
@@ -168,7 +168,7 @@ class _LayerJob:
         if place is None:
             raise InvalidParameter(f"invalid archive: layer {self.name} is missing")
         if self.digest is not None and self.digest != self.diff_id:
-            found = await offload(self.archive.digest, place)
+            found = await offload_bulk(self.archive.digest, place)
             if found != self.digest:
                 raise InvalidParameter(f"invalid archive: layer {self.name} has digest {found}")
         source = FileRange(self.spool.fd, place.offset, place.size)
@@ -191,7 +191,7 @@ async def receive_plain(stream: AsyncIterator[bytes], directory: str) -> Spool:
     if spool.form == PLAIN:
         return spool
     with spool:
-        return await offload(inflate, spool, directory)
+        return await offload_bulk(inflate, spool, directory)
 
 
 def progress_bar(current: int, total: int) -> str:

@@ -22,7 +22,7 @@ from naru.base.errors import Conflict, InvalidParameter, NotFound
 from naru.base.failpoints import declare
 from naru.kernel.files import remove_tree
 from naru.kernel.mount import mount_overlay, unmount
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 from naru.spec.oci.digest import parse_digest
 from naru.storage import initlayer
 from naru.storage.archive import changes, jobs
@@ -73,7 +73,7 @@ class Snapshots(Layers):
         for chain in [chain for chain in self._layers if chain not in wanted]:
             log.info("layer %s belongs to no image: removing it", chain)
             del self._layers[chain]
-            await offload(self._discard, self._layer_dir(chain))
+            await offload_bulk(self._discard, self._layer_dir(chain))
         await self._sweep_inits()
         for key in [key for key in self.keys() if key not in keys]:
             log.info("snapshot %s belongs to no container: removing it", key)
@@ -82,12 +82,12 @@ class Snapshots(Layers):
     async def _sweep_inits(self) -> None:
         for name in os.listdir(self._inits_dir):
             if name != _NONE and "sha256:" + name not in self._layers:
-                await offload(self._discard, os.path.join(self._inits_dir, name))
+                await offload_bulk(self._discard, os.path.join(self._inits_dir, name))
 
     async def remove_layer(self, chain: str) -> None:
         """Remove a layer that nothing refers to; a missing one is fine. Raises: Conflict."""
         await super().remove_layer(chain)
-        await offload(self._discard, self._init_dir(chain))
+        await offload_bulk(self._discard, self._init_dir(chain))
 
     def keys(self) -> list[str]:
         return os.listdir(self._snapshots_dir)
@@ -141,7 +141,7 @@ class Snapshots(Layers):
     async def remove(self, key: str) -> None:
         """Remove a snapshot, unmounted before; a missing one is fine. Raises: Internal."""
         try:
-            await offload(self._discard, self._snapshot_dir(key))
+            await offload_bulk(self._discard, self._snapshot_dir(key))
         except OSError as error:
             raise explain(error, f"remove the snapshot {key}") from error
 
@@ -192,18 +192,18 @@ class Snapshots(Layers):
 
     async def changes(self, key: str) -> list[Change]:
         """What was changed since `create`, as `docker diff` tells it. Raises: NotFound."""
-        return await offload(changes.compare, self.upper_dir(key), self.lower_dirs(key))
+        return await offload_bulk(changes.compare, self.upper_dir(key), self.lower_dirs(key))
 
     async def usage(self, key: str) -> int:
         """Bytes of the files that the container wrote."""
-        return await offload(changes.usage, self.upper_dir(key))
+        return await offload_bulk(changes.usage, self.upper_dir(key))
 
     async def diff_archive(self, key: str) -> AsyncIterator[bytes]:
         """The snapshot's changes as a layer archive. Raises: NotFound, Internal."""
         self.parent(key)
         root = os.open(self.upper_dir(key), FOLDER)
         try:
-            async for piece in self._workers.stream(Job(jobs.PACK_LAYER), root, None):
+            async for piece in self._workers.stream(Job(jobs.PACK), root, None):
                 yield piece
         finally:
             os.close(root)
@@ -212,7 +212,7 @@ class Snapshots(Layers):
         """Everything below `directory` (a mounted snapshot) as a plain archive."""
         root = os.open(directory, FOLDER)
         try:
-            async for piece in self._workers.stream(Job(jobs.PACK), root, None):
+            async for piece in self._workers.stream(Job(jobs.EXPORT), root, None):
                 yield piece
         finally:
             os.close(root)
@@ -228,7 +228,7 @@ class Snapshots(Layers):
         try:
             root = os.open(self.upper_dir(key), FOLDER)
             try:
-                context = self._workers.run(Job(jobs.PACK_LAYER), (root, writing))
+                context = self._workers.run(Job(jobs.PACK), (root, writing))
                 packing = await context.__aenter__()
             finally:
                 os.close(root)

@@ -28,7 +28,7 @@ from naru.base.ids import NAME_RULE, is_name, new_id
 from naru.base.undo import Undo
 from naru.kernel.files import open_in_root, remove_tree
 from naru.kernel.mount import bind, is_mount_point, mount_filesystem, mount_tmpfs, unmount
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 from naru.storage.metadata import Database
 from naru.storage.tree_copy import copy_tree
 
@@ -134,7 +134,7 @@ class Volumes:
     async def usage(self) -> Mapping[str, int]:
         """Bytes of the files of each volume; those with options are not ours to count: -1."""
         return {
-            name: -1 if volume.options else await offload(_tree_bytes, self.data_dir(name))
+            name: -1 if volume.options else await offload_bulk(_tree_bytes, self.data_dir(name))
             for name, volume in sorted(self._volumes.items())
         }
 
@@ -175,7 +175,7 @@ class Volumes:
             pending_for=pending_for,
         )
         async with Undo(f"create volume {name}") as undo:
-            undo.push("directory", lambda: offload(self._discard, name))
+            undo.push("directory", lambda: offload_bulk(self._discard, name))
             await offload(self._make_directory, name)
             DIRECTORY_MADE()
             undo.push("record", lambda: self._db.delete(KIND, name))
@@ -223,7 +223,7 @@ class Volumes:
         except BaseException:
             self._volumes[name] = volume
             raise
-        await offload(remove_tree, aside)
+        await offload_bulk(remove_tree, aside)
 
     def _move_aside(self, name: str) -> str:
         unmount(self._mount_point(name))
@@ -250,7 +250,9 @@ class Volumes:
                 continue
             if self._users_of(volume.name) or self._holders.get(volume.name):
                 continue
-            size = 0 if volume.options else await offload(_tree_bytes, self.data_dir(volume.name))
+            size = (
+                0 if volume.options else await offload_bulk(_tree_bytes, self.data_dir(volume.name))
+            )
             await self.remove(volume.name, force=True)
             gone.append(volume.name)
             freed += size
@@ -323,7 +325,7 @@ class Volumes:
         holder = f"copy-up-{new_id()}"
         path = await self.acquire(name, holder)
         try:
-            await offload(_copy_up, path, rootfs, destination)
+            await offload_bulk(_copy_up, path, rootfs, destination)
         finally:
             await self.release(name, holder)
 
@@ -335,7 +337,7 @@ class Volumes:
         Call once at the start, before any other change.
         """
         existing = set(container_ids)
-        await offload(remove_tree, os.path.join(self._root, ".removed"))
+        await offload_bulk(remove_tree, os.path.join(self._root, ".removed"))
         for name, volume in list(self._volumes.items()):
             if not await offload(os.path.isdir, os.path.join(self._root, name)):
                 log.warning("volume %s has no directory: its removal is finished", name)
@@ -356,7 +358,7 @@ class Volumes:
         except FileNotFoundError:
             empty = True
         if empty:
-            await offload(self._discard, name)
+            await offload_bulk(self._discard, name)
             return
         log.warning("volume %s has data but no record: it is taken up again", name)
         volume = Volume(name=name, created_ns=now_ns())
