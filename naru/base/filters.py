@@ -59,4 +59,4 @@ def parse_bool(filters: Filters, name: str) -> bool | None:
         return True
     if values <= {"0", "false", "f"}:
         return False
-    raise InvalidParameter(f"invalid filter '{name}={','.join(sorted(values))}'")
+    raise InvalidParameter(f"invalid filter '{name}=[{' '.join(sorted(values))}]'")

@@ -65,25 +65,19 @@ def _environment(config: RunConfig) -> dict[str, str]:
     return {name: value for name, _, value in split}
 
 
-def _command(text: str) -> list[str]:
+def _command(config: RunConfig, text: str) -> list[str]:
     exact = json_strings(text)
     if exact is not None:
         return exact
-    return ["/bin/sh", "-c", text] if text else []
+    return [*(config.shell or ("/bin/sh", "-c")), *([text] if text else [])]
 
 
 def _cmd(config: RunConfig, text: str) -> dict[str, Any]:
-    command = _command(text)
-    if command[:2] == ["/bin/sh", "-c"] and config.shell:
-        command = [*config.shell, *command[2:]]
-    return {"cmd": command, "args_escaped": False}
+    return {"cmd": _command(config, text), "args_escaped": False}
 
 
 def _entrypoint(config: RunConfig, text: str) -> dict[str, Any]:
-    command = _command(text)
-    if command[:2] == ["/bin/sh", "-c"] and config.shell:
-        command = [*config.shell, *command[2:]]
-    return {"entrypoint": command or None}
+    return {"entrypoint": (_command(config, text) if text else None) or None}
 
 
 def _env(config: RunConfig, text: str) -> dict[str, Any]:

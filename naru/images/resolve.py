@@ -21,13 +21,17 @@ def is_id_prefix(image_id: str, text: str) -> bool:
     )
 
 
+def is_whole_id(text: str) -> bool:
+    return _WHOLE.match(text) is not None
+
+
 def no_such_image(shown: str) -> NotFound:
     return NotFound(f"No such image: {shown}")
 
 
 def resolve(store: ImageStore, text: str) -> Image:
     """Raises: NotFound (`No such image: x:latest`); InvalidParameter for what is no reference."""
-    if _WHOLE.match(text):
+    if is_whole_id(text):
         image_id = text if text.startswith("sha256:") else f"sha256:{text}"
         image = store.get(image_id)
         if image is None:

@@ -28,7 +28,7 @@ from naru.images.remove import (
     obstacle,
     refuse_last_name,
 )
-from naru.images.resolve import is_id_prefix, no_such_image, parse_short, resolve
+from naru.images.resolve import is_id_prefix, is_whole_id, no_such_image, parse_short, resolve
 from naru.images.store import ImageStore
 from naru.images.usage import LayerUsage, layer_usage, shared_bytes
 from naru.spec.oci.image import Platform
@@ -256,39 +256,40 @@ class ImageService:
     def save(
         self, names: Sequence[str], *, platform: Platform | None = None
     ) -> AsyncIterator[bytes]:
-        """The archive of the named images, in pieces. Raises at once: NotFound."""
+        """The archive of the named images, in pieces. Raises at once: NotFound.
+
+        A repository alone means all its tags; an id is saved without a name.
+        """
         chosen: dict[str, Named] = {}
         for name in names:
-            image, refs = self._named(name)
-            _, known = chosen.setdefault(image.id, (image, []))
-            known.extend(ref for ref in refs if ref not in known)
-            if platform is not None and not _is_for(image, platform):
-                raise NotFound(
-                    f"image {name} is for {image.config.os}/{image.config.architecture}, not for "
-                    f"{platform.os}/{platform.architecture}"
-                )
+            for image, refs in self._named(name):
+                _, known = chosen.setdefault(image.id, (image, []))
+                known.extend(ref for ref in refs if ref not in known)
+                if platform is not None and not _is_for(image, platform):
+                    raise NotFound(
+                        f"image {name} is for {image.config.os}/{image.config.architecture}, not "
+                        f"for {platform.os}/{platform.architecture}"
+                    )
         images = [saving.SavedImage(image, tuple(refs)) for image, refs in chosen.values()]
         return self._save(images)
 
-    def _named(self, name: str) -> Named:
-        """The image, and the names it is saved under: a repository alone means all its tags."""
-        ref = parse_short(name)
+    def _named(self, name: str) -> Sequence[Named]:
+        ref = None if is_whole_id(name) else parse_short(name)
         if ref is not None and ref.tag is None and ref.digest is None:
             tagged = [
                 (image, [r for r in image.references if r.name == ref.name and r.tag])
                 for image in self._store.images()
             ]
-            latest = self._store.lookup(ref.with_default_tag())
-            for image, refs in tagged:
-                if refs and (latest is None or image.id == latest):
-                    return image, refs
+            found = [(image, refs) for image, refs in tagged if refs]
+            if found:
+                return found
+            ref = None
         try:
             image = self.resolve(name)
         except NotFound as error:
             raise no_such_image(name) from error
-        if is_id_prefix(image.id, name) or ref is None or ref.tag is None:
-            return image, []
-        return image, [ref.with_default_tag()]
+        by_id = ref is None or is_id_prefix(image.id, name)
+        return [(image, [] if by_id or ref is None or ref.tag is None else [ref])]
 
     async def _save(self, images: Sequence[saving.SavedImage]) -> AsyncIterator[bytes]:
         chains = [chain for saved in images for chain in saved.image.chain]

@@ -11,7 +11,9 @@ import zstandard
 from image_lab import Lab, chunked, members, run_lab, tar_of
 
 from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
+from naru.images.create import CommitRequest
 from naru.images.model import ImageUse
+from naru.spec.engine.container_config import ContainerConfig
 
 pytestmark = pytest.mark.root
 
@@ -350,3 +352,46 @@ def test_the_same_archive_may_be_loaded_twice_at_once(tmp_path: Path) -> None:
         assert len(lab.snapshots.layers()) == 2
 
     run_lab(tmp_path / "two", work)
+
+
+def test_a_repository_alone_is_saved_with_all_its_tags(tmp_path: Path) -> None:
+    async def work(lab: Lab) -> None:
+        image_id = await lab.import_(ROOT_TAR, repository="base", tag="1")
+        await lab.import_(tar_of({"a": b"1"}), repository="base", tag="2")
+        await lab.images.tag("base:1", "other", "")
+        items = json.loads(members(await lab.save("base"))["manifest.json"])
+        assert sorted(item["RepoTags"] for item in items) == [["base:1"], ["base:2"]]
+        for name in (image_id, image_id[7:], image_id[7:20]):
+            (item,) = json.loads(members(await lab.save(name))["manifest.json"])
+            assert item["RepoTags"] is None
+        with pytest.raises(NotFound, match="No such image: base:3"):
+            lab.images.save(["base:3"])
+
+    run_lab(tmp_path, work)
+
+
+def test_a_commit_says_more_than_the_container(tmp_path: Path) -> None:
+    async def work(lab: Lab) -> None:
+        await lab.import_(ROOT_TAR, repository="base", tag="1")
+        image = lab.images.resolve("base:1")
+        await lab.snapshots.create("box", image.top_chain)
+        request = CommitRequest(
+            container_id="box",
+            image=image,
+            config=ContainerConfig(env=["A=request"], labels={"l": "request"}),
+            container_config=ContainerConfig(
+                env=["A=box", "B=box"], labels={"l": "box", "m": "box"}, cmd=["sh"], user="bob"
+            ),
+            command=("sh", "-c", "x"),
+            author="me",
+            comment="why",
+            changes=["ENV C=change"],
+        )
+        shown = lab.images.inspect(await lab.images.commit(request, "made", "1"))
+        assert shown["Config"]["Env"] == ["A=request", "C=change", "B=box"]
+        assert shown["Config"]["Labels"] == {"l": "request", "m": "box"}
+        assert (shown["Config"]["Cmd"], shown["Config"]["User"]) == (["sh"], "bob")
+        assert (shown["Author"], shown["Comment"]) == ("me", "why")
+        assert lab.images.history("made:1")[0]["CreatedBy"] == "sh -c x"
+
+    run_lab(tmp_path, work)

@@ -14,7 +14,7 @@ from naru.spec.oci.image import RunConfig
     [
         ("CMD echo hi", {"cmd": ["/bin/sh", "-c", "echo hi"]}),
         ('CMD ["echo", "hi"]', {"cmd": ["echo", "hi"]}),
-        ("CMD", {"cmd": []}),
+        ("CMD", {"cmd": ["/bin/sh", "-c"]}),
         ('ENTRYPOINT ["a"]', {"entrypoint": ["a"]}),
         ("ENTRYPOINT", {"entrypoint": None}),
         ("ENV A=b C=d", {"env": ["A=b", "C=d"]}),
