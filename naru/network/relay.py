@@ -15,6 +15,7 @@ Anything else than an address below PREFIX that means one in SUBNET is closed at
 import contextlib
 import errno
 import ipaddress
+import os
 import resource
 import selectors
 import signal
@@ -29,6 +30,7 @@ _BACKLOG_BYTES = 1 << 18
 _CONNECTIONS_MAX = 16384
 _FLOWS_MAX = 4096
 _FLOW_IDLE_S = 120.0
+_LOCK_CHECK_S = 10.0
 _IPV6_PKTINFO, _IPV6_RECVPKTINFO, _IPV6_FREEBIND = 50, 49, 78
 _PKTINFO = struct.Struct("=16sI")
 
@@ -232,16 +234,16 @@ class UdpRelay:
             end.close()
 
 
-def serve(listener: socket.socket, datagrams: socket.socket, meaning: Meaning) -> None:
-    """Carry until the process is ended."""
+def serve(listener: socket.socket, datagrams: socket.socket, meaning: Meaning, lock: int) -> None:
+    """Carry until the process is ended, or the lock's file was removed: its engine is gone."""
     selector = selectors.DefaultSelector()
     tcp, udp = TcpRelay(selector, meaning), UdpRelay(selector, meaning, datagrams)
     listener.setblocking(False)
     datagrams.setblocking(False)
     selector.register(listener, selectors.EVENT_READ, (None, tcp.accept))
     selector.register(datagrams, selectors.EVENT_READ, (None, udp.receive))
-    while True:
-        for key, events in selector.select():
+    while os.fstat(lock).st_nlink:
+        for key, events in selector.select(_LOCK_CHECK_S):
             handler, subject = key.data
             if handler is None:
                 subject(key.fileobj)
@@ -253,7 +255,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    serve(socket.socket(fileno=3), socket.socket(fileno=4), Meaning(sys.argv[1], sys.argv[2]))
+    serve(socket.socket(fileno=3), socket.socket(fileno=4), Meaning(sys.argv[1], sys.argv[2]), 5)
 
 
 if __name__ == "__main__":
