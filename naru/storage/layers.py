@@ -157,7 +157,7 @@ class Layers:
     async def _unpack(self, folder: str, source_fd: int, size: int | None) -> Done:
         root = os.open(folder, FOLDER)
         try:
-            job = Job(jobs.UNPACK_LAYER, size=size)
+            job = Job(jobs.UNPACK, size=size)
             done = await self._workers.call(job, (root, source_fd))
             diff = os.open("diff", FOLDER, dir_fd=root)
             try:

@@ -14,31 +14,21 @@ from naru.storage.archive.unpack import Unpacked
 _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 MAX_DESCRIPTORS = 4
-UNPACK, UNPACK_LAYER, PACK, PACK_LAYER, REBUILD = (
-    "unpack", "unpack-layer", "pack", "pack-layer", "rebuild",
-)  # fmt: skip
+UNPACK, PACK, EXPORT, REBUILD = "unpack", "pack", "export", "rebuild"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One piece of work. The first descriptor is the directory that becomes the worker's `/`.
 
-    unpack: into `directory` from the archive in the second descriptor, `size` bytes of it.
-    unpack-layer: the root is a layer's folder (see `recipe`); the archive is the second one.
-    pack: `directory`, or the one thing `name` in it, to the second descriptor.
-    pack-layer: the root, a container's upper directory, to the second descriptor.
-    rebuild: the root is a layer's folder; the archive goes to the second one.
+    unpack: a layer's folder is filled (see `recipe`) from the archive in the second descriptor,
+    `size` bytes of it. pack: a container's upper directory becomes a layer's archive, written to
+    the second one. export: everything there becomes a plain archive. rebuild: a layer's folder
+    gives its archive back.
     """
 
     kind: str
-    directory: str = ""
-    name: str | None = None
-    called: str = ""
     size: int | None = None
-    owner: tuple[int, int] | None = None
-    keep_kinds: bool = False
-    digest: bool = False
-    recursive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +65,7 @@ def encode_job(job: Job) -> bytes:
 
 
 def decode_job(data: bytes) -> Job:
-    body = json.loads(data)
-    if body["owner"] is not None:
-        body["owner"] = tuple(body["owner"])
-    return Job(**body)
+    return Job(**json.loads(data))
 
 
 def encode_done(done: Done) -> bytes:

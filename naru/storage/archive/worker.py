@@ -17,7 +17,7 @@ import sys
 from naru.base.errors import NaruError
 from naru.base.failpoints import declare
 from naru.kernel.confine import confine
-from naru.kernel.files import open_in_root, read_file_limited, write_all
+from naru.kernel.files import read_file_limited, write_all
 from naru.storage.archive import jobs
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Failed, Job
@@ -26,21 +26,19 @@ from naru.storage.archive.pack import MAX_DEPTH, Packer, PackPolicy
 from naru.storage.archive.reading import Feed, Reader
 from naru.storage.archive.recipe import RecipeWriter, rebuild
 from naru.storage.archive.source import Source
-from naru.storage.archive.tree import Tree, clean
-from naru.storage.archive.unpack import Policy, Unpacked, Unpacker, has_layer_payload
+from naru.storage.archive.tree import Tree
+from naru.storage.archive.unpack import Policy, Unpacker, has_layer_payload
 
 CONTROL_FD = 3
 _DATA_LIMIT_BYTES = 2 << 30
 _NOTES_LIMIT_BYTES = 64 << 20
 _FRAMES_PER_FOLDER = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_WRITERS = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 _CAPABILITIES = {
-    jobs.UNPACK: _WRITERS,
-    jobs.UNPACK_LAYER: _WRITERS,
-    jobs.PACK: ("DAC_READ_SEARCH",),
-    # the attribute that makes a directory opaque can be read only with this one
-    jobs.PACK_LAYER: ("DAC_READ_SEARCH", "SYS_ADMIN"),
+    jobs.UNPACK: ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP"),
+    # the attribute that makes a directory opaque can be read only with SYS_ADMIN
+    jobs.PACK: ("DAC_READ_SEARCH", "SYS_ADMIN"),
+    jobs.EXPORT: ("DAC_READ_SEARCH",),
     jobs.REBUILD: ("DAC_READ_SEARCH",),
 }
 _PRELOADED = (encodings.idna, encodings.latin_1, encodings.utf_8)
@@ -51,27 +49,18 @@ _UNPACKED = declare("archive.unpacked")
 def work(job: Job, descriptors: list[int]) -> Done:
     """Do `job` in this process, whose `/` is the job's root. Raises: ArchiveError, OSError."""
     root = os.open("/", _FOLDER)
-    if job.kind == jobs.UNPACK_LAYER:
-        return _unpack_layer(root, descriptors[1], job)
-    if job.kind == jobs.REBUILD:
-        return _rebuild(root, descriptors[1])
     if job.kind == jobs.UNPACK:
         return _unpack(root, descriptors[1], job)
-    return _pack(root, descriptors[1], job)
+    if job.kind == jobs.REBUILD:
+        return _rebuild(root, descriptors[1])
+    output = Output(descriptors[1], digest=False)
+    packer = Packer(output, PackPolicy(layer=job.kind == jobs.PACK))
+    packer.run(root)
+    output.finish()
+    return Done(archive_bytes=output.total, entries=packer.entries)
 
 
 def _unpack(root: int, source_fd: int, job: Job) -> Done:
-    base = clean(os.fsencode(job.directory.lstrip("/")))
-    policy = Policy(owner=job.owner, keep_kinds=job.keep_kinds)
-    with Source(source_fd, job.size, digest=job.digest) as source:
-        reader = Reader(Feed(source.chunks()))
-        unpacked = Unpacker(Tree(root, base), policy).run(reader)
-        reader.drain()
-        digest = source.digest() if job.digest else None
-    return _done(unpacked, digest, source.plain_bytes)
-
-
-def _unpack_layer(root: int, source_fd: int, job: Job) -> Done:
     os.mkdir("diff", 0o755, dir_fd=root)
     os.chmod("diff", 0o755, dir_fd=root)
     os.mkdir("spill", 0o700, dir_fd=root)
@@ -87,17 +76,13 @@ def _unpack_layer(root: int, source_fd: int, job: Job) -> Done:
         writer.finish()
         notes = os.open("notes", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
         write_all(notes, jobs.encode_notes(unpacked))
-        return _done(unpacked, source.digest(), source.plain_bytes)
-
-
-def _done(unpacked: Unpacked, digest: str | None, archive_bytes: int) -> Done:
-    return Done(
-        digest=digest,
-        archive_bytes=archive_bytes,
-        entries=unpacked.entries,
-        size_bytes=unpacked.size_bytes,
-        deferred=tuple(unpacked.deferred),
-    )
+        return Done(
+            digest=source.digest(),
+            archive_bytes=source.plain_bytes,
+            entries=unpacked.entries,
+            size_bytes=unpacked.size_bytes,
+            deferred=tuple(unpacked.deferred),
+        )
 
 
 def _rebuild(root: int, out_fd: int) -> Done:
@@ -108,19 +93,6 @@ def _rebuild(root: int, out_fd: int) -> Done:
     diff, spill = os.open("diff", _FOLDER, dir_fd=root), os.open("spill", _FOLDER, dir_fd=root)
     rebuild(os.open("recipe", os.O_RDONLY, dir_fd=root), diff, spill, notes, output)
     return Done(digest=output.finish(), archive_bytes=output.total)
-
-
-def _pack(root: int, out_fd: int, job: Job) -> Done:
-    layer = job.kind == jobs.PACK_LAYER
-    output = Output(out_fd, digest=job.digest)
-    packer = Packer(output, PackPolicy(layer=layer, prefix=os.fsencode(job.called)))
-    folder = open_in_root(root, job.directory or "/", _FOLDER) if job.directory else root
-    if job.name is None:
-        packer.run(folder)
-    else:
-        packer.run_one(folder, os.fsencode(job.name), os.fsencode(job.called))
-    digest = output.finish()
-    return Done(digest=digest, archive_bytes=output.total, entries=packer.entries)
 
 
 def _answer(job: Job, descriptors: list[int]) -> bytes:

@@ -189,8 +189,7 @@ class ArchiveWorkers:
 
 def _send(control: socket.socket, job: Job, descriptors: Sequence[int]) -> None:
     root, *others = descriptors
-    reading = job.kind in (jobs.PACK, jobs.PACK_LAYER, jobs.REBUILD)
-    detached = detached_root(root, read_only=reading, recursive=job.recursive)
+    detached = detached_root(root, read_only=job.kind != jobs.UNPACK)
     try:
         socket.send_fds(control, [jobs.encode_job(job)], [detached, *others])
     finally:

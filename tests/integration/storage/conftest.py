@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from naru.kernel.files import remove_tree
 from naru.kernel.spawn import Spawner
 from naru.storage.archive.workers import ArchiveWorkers
 from naru.storage.layers import AppliedLayer
@@ -20,8 +21,9 @@ def workers() -> ArchiveWorkers:
 
 
 @pytest.fixture
-def snapshots(tmp_path: Path, workers: ArchiveWorkers) -> Snapshots:
-    return Snapshots(str(tmp_path / "storage"), workers)
+def snapshots(tmp_path: Path, workers: ArchiveWorkers) -> Iterator[Snapshots]:
+    yield Snapshots(str(tmp_path / "storage"), workers)
+    remove_tree(str(tmp_path / "storage"))  # too deep in places for what pytest has
 
 
 @pytest.fixture

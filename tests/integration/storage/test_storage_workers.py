@@ -1,6 +1,7 @@
 """Archive workers: what they can see and do, and what happens when they or the disk fail."""
 
 import asyncio
+import bz2
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from naru.kernel.mount import mount_tmpfs, unmount
 from naru.kernel.spawn import Spawner
 from naru.storage.archive import jobs
 from naru.storage.archive.jobs import Job
-from naru.storage.archive.workers import ArchiveWorkers, make_pipe, read_pipe
+from naru.storage.archive.workers import ArchiveWorkers
+from naru.storage.copy.service import ContainerCopy, ContainerFiles
 from naru.storage.snapshots import Snapshots
 
 pytestmark = pytest.mark.root
@@ -81,7 +83,7 @@ def test_nothing_of_the_archive_is_imported(tmp_path: Path, workers: Any, wait: 
     for name in ("encodings/cp437.py", "encodings/__init__.py", "sitecustomize.py", "bz2.py"):
         (root / name).write_text(trap)
     given = tmp_path / "given"
-    given.write_bytes(archive(**{"é": b"x", "f": b"y"}))
+    given.write_bytes(bz2.compress(archive(**{"é": b"x", "f": b"y"})))
     fds = [os.open(root, os.O_RDONLY), os.open(given, os.O_RDONLY)]
     try:
         done = wait(workers.call(Job(jobs.UNPACK), fds))
@@ -111,11 +113,12 @@ def test_spare_serves_and_ends(tmp_path: Path) -> None:
     workers = ArchiveWorkers(Spawner())
     given = tmp_path / "given"
     given.write_bytes(archive(f=b"x"))
-    (tmp_path / "root").mkdir()
 
     async def main() -> None:
-        for _ in range(3):
-            fds = [os.open(tmp_path / "root", os.O_RDONLY), os.open(given, os.O_RDONLY)]
+        for number in range(3):
+            root = tmp_path / str(number)
+            root.mkdir()
+            fds = [os.open(root, os.O_RDONLY), os.open(given, os.O_RDONLY)]
             done = await workers.call(Job(jobs.UNPACK), fds)
             assert done.entries == 1
             for fd in fds:
@@ -128,55 +131,21 @@ def test_spare_serves_and_ends(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_pack_one_and_names(tmp_path: Path, workers: Any) -> None:
-    root = tmp_path / "root"
-    (root / "a" / "b").mkdir(parents=True)
-    (root / "a" / "b" / "f").write_text("f")
-    (root / "a" / "link").symlink_to("b")
-
-    async def pack(job: Job) -> list[str]:
-        fd = os.open(root, os.O_RDONLY)
-        reading, writing = make_pipe()
-        async with workers.run(job, (fd, writing)) as running:
-            os.close(writing)
-            os.close(fd)
-            data = b""
-            while piece := await read_pipe(reading):
-                data += piece
-            await running.result()
-        os.close(reading)
-        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            return tar.getnames()
-
-    got = asyncio.run(pack(Job(jobs.PACK, directory="/a", name="b", called="c")))
-    assert got == ["c", "c/f"]
-    assert asyncio.run(pack(Job(jobs.PACK, directory="/a", name="link", called="l"))) == ["l"]
-    assert asyncio.run(pack(Job(jobs.PACK, directory="/a", called="x"))) == [
-        "x", "x/b", "x/b/f", "x/link",
-    ]  # fmt: skip
-    assert asyncio.run(pack(Job(jobs.PACK, directory="/a/link"))) == ["f"]
-
-
-def test_cp_rules(tmp_path: Path, workers: Any, wait: Any) -> None:
+def test_cp_rules(tmp_path: Path, wait: Any) -> None:
     """noOverwriteDirNonDir and copyUIDGID of the archive endpoint."""
     root = tmp_path / "root"
     (root / "d" / "x").mkdir(parents=True)
     (root / "d" / "x" / "keep").touch()
-    given = tmp_path / "given"
-    given.write_bytes(archive(x=b"file"))
+    copy = ContainerCopy(Spawner(), spare=False)
+    files = ContainerFiles("c", str(root))
 
-    def unpack(**options: Any) -> None:
-        fds = [os.open(root, os.O_RDONLY), os.open(given, os.O_RDONLY)]
-        try:
-            wait(workers.call(Job(jobs.UNPACK, directory="/d", **options), fds))
-        finally:
-            for fd in fds:
-                os.close(fd)
+    async def stream() -> AsyncIterator[bytes]:
+        yield archive(x=b"file")
 
     with pytest.raises(InvalidParameter, match='directory "/d/x" with non-directory "/d"'):
-        unpack(keep_kinds=True)
+        wait(copy.put_archive(files, "/d", stream(), no_overwrite_dir_non_dir=True))
     assert (root / "d" / "x" / "keep").exists()
-    unpack(owner=(12, 34))
+    wait(copy.put_archive(files, "/d", stream(), owner=(12, 34)))
     found = os.stat(root / "d" / "x")
     assert (found.st_uid, found.st_gid, found.st_size) == (12, 34, 4)
 
