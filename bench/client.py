@@ -43,7 +43,8 @@ class Api(http.client.HTTPConnection):
 
     def create(self, command: list[str], name: str = "", **host: Any) -> str:
         query = f"?name={name}" if name else ""
-        body = {"Image": "busybox", "Cmd": command, "HostConfig": host}
+        exposed: dict[str, dict[str, str]] = {port: {} for port in host.get("PortBindings", {})}
+        body = {"Image": "busybox", "Cmd": command, "HostConfig": host, "ExposedPorts": exposed}
         return str(self.json("POST", f"/containers/create{query}", body)["Id"])
 
     def start(self, container: str) -> None:
