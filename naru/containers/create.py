@@ -19,6 +19,7 @@ from naru.base.ids import NAME_RULE, is_name, new_id, short
 from naru.base.undo import Undo
 from naru.containers import labels
 from naru.containers.deps import Deps
+from naru.containers.links import check_links
 from naru.containers.log_options import log_limits
 from naru.containers.merge import command_of, default_host_config, merge_config
 from naru.containers.model import Container, MountPoint
@@ -103,6 +104,7 @@ class Creator:
         warnings = validate.validate(own, host_config, networking, deps.facts)
         config = merge_config(own, image.run_config)
         config = replace(config, hostname=self._hostname(identifier, config, host_config))
+        check_links(deps, host_config)
         log_limits(host_config.log_config)
         host_config = _with_paths(host_config, deps.facts)
         endpoints = {

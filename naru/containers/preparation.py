@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from naru.base.errors import Conflict, InvalidParameter, StartFailed
 from naru.containers.deps import Deps, Settings
+from naru.containers.links import linked
 from naru.containers.model import Container, MountPoint
 from naru.kernel.files import open_beneath, write_atomic
 from naru.kernel.mount import bind, mount_tmpfs
@@ -22,6 +23,7 @@ from naru.kernel.threads import offload
 from naru.network.model import Attachment
 from naru.runtime import etc_files, mountpoints, security
 from naru.runtime.devices import block_numbers, container_devices
+from naru.runtime.links import Link, environment_of, hosts_of
 from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
 from naru.runtime.ocispec import (
     SpecRequest,
@@ -73,6 +75,7 @@ class _Shared:
     namespaces: Mapping[str, str]
     shm_path: str
     files_of: str
+    links: tuple[Link, ...] = ()
 
 
 def _shared_namespaces(deps: Deps, container: Container) -> _Shared:
@@ -102,7 +105,7 @@ def _shared_namespaces(deps: Deps, container: Container) -> _Shared:
         shm_path = deps.settings.shm_dir(container.id)
     elif host_config.ipc_mode == "host":
         shm_path = "/dev/shm"
-    return _Shared(namespaces, shm_path, files_of)
+    return _Shared(namespaces, shm_path, files_of, linked(deps, container))
 
 
 def _prepare(
@@ -123,7 +126,8 @@ def _prepare(
     finally:
         os.close(root_fd)
     if shared.files_of == container.id:
-        _write_files(deps, container, attachment, settings.container_dir(container.id))
+        directory = settings.container_dir(container.id)
+        _write_files(deps, container, attachment, directory, shared.links)
     if host_config.ipc_mode == "shareable":
         os.makedirs(shared.shm_path, mode=0o700, exist_ok=True)
         mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size}")
@@ -154,7 +158,12 @@ def _request(
         config=config,
         host_config=host_config,
         args=(container.path, *container.args),
-        env=environment(config, hostname=config.hostname, home=user.home),
+        env=environment(
+            config,
+            hostname=config.hostname,
+            home=user.home,
+            linked_env=environment_of(shared.links, container.name),
+        ),
         user=user,
         rootfs=deps.roots.path(container.id),
         host=facts,
@@ -282,11 +291,18 @@ def _tmpfs(container: Container) -> tuple[OciMount, ...]:
     return tuple(tmpfs_mount(path, options) for path, options in wanted.items())
 
 
-def _write_files(deps: Deps, container: Container, attachment: Attachment, directory: str) -> None:
+def _write_files(
+    deps: Deps,
+    container: Container,
+    attachment: Attachment,
+    directory: str,
+    links: tuple[Link, ...],
+) -> None:
     """hosts, hostname and resolv.conf, anew at each start."""
     settings, config, host = deps.settings, container.config, container.host_config
     gateway = settings.host_gateway or deps.network.gateway_address()
     extra = etc_files.extra_hosts(host.extra_hosts, [gateway] if gateway else [])
+    extra += hosts_of(links)
     if host.network_mode == "host":
         hosts = etc_files.hosts_of_host(_read("/etc/hosts"), extra)
     else:

@@ -94,16 +94,16 @@ def build_spec(request: SpecRequest) -> dict[str, Any]:
 
 
 def environment(
-    config: ContainerConfig, *, hostname: str, home: str, image_env: tuple[str, ...] = ()
+    config: ContainerConfig, *, hostname: str, home: str, linked_env: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """The variables of the first process: defaults, then the configuration's, then HOME.
+    """The variables of the first process: defaults, links', then the configuration's, then HOME.
 
     An entry without `=` removes the default of that name, as Docker does.
     """
     variables = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
     if config.tty:
         variables["TERM"] = "xterm"
-    for entry in (*image_env, *(config.env or ())):
+    for entry in (*linked_env, *(config.env or ())):
         name, equals, value = entry.partition("=")
         if equals:
             variables[name] = value

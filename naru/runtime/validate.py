@@ -13,6 +13,7 @@ from msgspec import UNSET
 from naru.base.errors import InvalidParameter, Unsupported
 from naru.runtime import capabilities, etc_files, mountpoints, mounts, security, sysctls
 from naru.runtime.facts import HostFacts
+from naru.runtime.links import parse_link
 from naru.runtime.seccomp.profile import parse_profile
 from naru.runtime.validate_resources import check_resources
 from naru.spec.engine.container_config import (
@@ -145,11 +146,8 @@ def _check_container_network(config: ContainerConfig, host_config: HostConfig) -
             f"conflicting options: {kind} type networking can't be used with links. "
             "This would result in undefined behavior"
         )
-    if host_config.links:
-        raise Unsupported(
-            "HostConfig.Links (--link) is not offered by this release of Naru: use --add-host, or "
-            "--network container:<name>"
-        )
+    for link in host_config.links or ():
+        parse_link(link)
     if not _is_container(mode):
         return
     exposed = None if config.exposed_ports is UNSET else config.exposed_ports
