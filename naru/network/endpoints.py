@@ -6,6 +6,7 @@ is forgotten only after everything was taken away.
 """
 
 import logging
+import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -16,6 +17,7 @@ from msgspec import structs
 from naru.base.errors import Internal, InvalidParameter, NaruError
 from naru.base.ids import new_id
 from naru.base.undo import run_to_end
+from naru.kernel import netns
 from naru.kernel.threads import offload
 from naru.network import bindings, plan
 from naru.network.attach import Sandboxes
@@ -82,6 +84,10 @@ class Endpoints:
             item = self.attached.get(container_id)
             if item is not None:
                 await run_to_end(self._forget(item))
+            else:  # of a container that could not be adopted
+                pin = plan.sandbox_path(self._exec_root, container_id)
+                if os.path.lexists(pin):
+                    await offload(netns.remove_netns, pin)
         return item
 
     def owns_link(self, name: str) -> bool:

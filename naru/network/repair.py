@@ -72,7 +72,7 @@ class Repair:
         self._links_dirty = False
         self._table_dirty = False
         self._relay_dirty = False
-        self._started = False
+        self._unused = False  # whether nobody but `attached` uses the bridge
         self._adopted: RelayRules | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -81,18 +81,21 @@ class Repair:
         networks = {network.name: network for network in self._bridges.all()}
         problems = []
         for container_id, kept in keep.items():
+            if not kept.endpoints:  # it lives in another container's sandbox
+                continue
             try:
                 self._endpoints.adopt(container_id, kept, networks)
-            except (NaruError, ValueError, StopIteration) as error:
+            except (NaruError, ValueError) as error:
                 problems.append(f"network of container {kept.name or container_id}: {error}")
+        adoption_failed = bool(problems)
         self._watch()
         async with self._endpoints.gate.alone():
             attached = list(self._endpoints.attached.values())
-            await offload(self._sweep, attached)
+            await offload(self._sweep, keep)
             problems += await offload(self._restore_links, attached)
             self._adopted = self._relay.open(self._bridges.default.subnet, self._on_relay_end)
             await offload(self._declare, attached)
-        self._started = True
+        self._unused = not adoption_failed
         for problem in problems:
             log.error("%s", problem)
         for warning in await offload(self._firewall.obstacles):
@@ -109,7 +112,7 @@ class Repair:
         self._links = self._tables = None
         await self._tasks.drain(DRAIN_S)
         await self._relay.close(needed=await offload(self._firewall.publishes_ipv6))
-        if self._started and not self._endpoints.attached:
+        if self._unused and not self._endpoints.attached:
             await offload(self._clear)
 
     def _watch(self) -> None:
@@ -187,13 +190,20 @@ class Repair:
     def _bridge(self) -> str:
         return self._bridges.default.bridge
 
-    def _sweep(self, attached: Sequence[Attached]) -> None:
-        """Remove sandboxes and links that nobody owns: what a crash left."""
-        pins = {os.path.basename(item.pin) for item in attached if item.pin}
+    def _sweep(self, keep: Mapping[str, Attachment]) -> None:
+        """Remove sandboxes and links that nobody owns: what a crash left.
+
+        What a running container has stays, also when it could not be adopted.
+        """
+        pins = {os.path.basename(item.sandbox_path) for item in keep.values() if item.sandbox_path}
         folder = plan.sandbox_folder(self._options.exec_root)
         for name in sorted(set(os.listdir(folder)) - pins):
             netns.remove_netns(os.path.join(folder, name))
-        links = {item.endpoint.link for item in attached if item.endpoint is not None}
+        links = {
+            plan.link_name(self._options.key, settings.endpoint_id)
+            for item in keep.values()
+            for settings in item.endpoints.values()
+        }
         prefix = plan.link_prefix(self._options.key)
         present = [link.name for link in self._netlink.links() if link.name.startswith(prefix)]
         self._reaper.delete([name for name in present if name not in links])

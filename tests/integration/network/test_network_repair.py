@@ -25,6 +25,7 @@ from naru.base.failpoints import DECLARED
 from naru.kernel import netns
 from naru.kernel.nft import Nft
 from naru.network import attach, relay_keeper  # noqa: F401 - declare their failpoints
+from naru.network.model import Attachment
 
 pytestmark = pytest.mark.root
 
@@ -237,6 +238,21 @@ async def test_an_engine_without_containers_leaves_nothing(lab: Lab) -> None:
     assert "naru" not in nft.text("list tables")
     assert not links(lab)
     nft.close()
+
+
+@in_lab
+async def test_what_cannot_be_adopted_is_told_and_not_destroyed(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+    joined = Attachment("joined", web.sandbox_path, {})
+    keep = {container_id("web"): web, container_id("joined"): joined}
+    async with lab.engine(bip="172.28.0.1/16", keep=keep, problems=1):
+        assert len(links(lab)) == 1
+        assert os.path.exists(web.sandbox_path or "")
+    async with lab.engine(bip="172.28.0.1/16", keep=keep, problems=1) as network:
+        assert len(links(lab)) == 1
+        await network.detach(container_id("web"))
+        await eventually(lambda: not links(lab), "the link")
 
 
 @in_lab
