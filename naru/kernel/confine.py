@@ -6,7 +6,7 @@ started with more privilege, and only the named capabilities are left. There is 
 
 import ctypes
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from naru.kernel import syscalls
 
@@ -59,15 +59,17 @@ def detached_root(directory_fd: int, *, read_only: bool = False, recursive: bool
     return tree
 
 
-def confine(root: int, keep: Collection[str]) -> None:
+def confine(root: int, keep: Collection[str], *, attach: Callable[[], None] = lambda: None) -> None:
     """Make `root`, of `detached_root`, this process's `/` and drop every capability but `keep`.
 
-    To be called before any thread is started; closes `root`. Raises: OSError.
+    `attach` may mount on it before the rest of the host is let go. To be called before any thread
+    is started; closes `root`. Raises: OSError.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | _CLONE_NEWIPC)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.move_mount(root, "/")
     os.fchdir(root)
+    attach()
     os.close(root)
     syscalls.pivot_root(".", ".")
     syscalls.umount2(".", syscalls.MNT_DETACH)

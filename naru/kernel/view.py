@@ -1,19 +1,21 @@
-"""Entering a container's files as the container sees them: its root with its mounts, nothing else.
+"""A container's files as the container sees them: its root with its mounts, and nothing else.
 
-For a helper process that copies into or out of a container. The container may run and swap its
+For a helper process that copies into or out of a container. The engine takes clones of the mounts
+(`ViewClones`), attached nowhere, and hands their descriptors over; the helper puts them together in
+a mount namespace of its own and stays inside (`enter_view`). The container may run and swap its
 directories for links meanwhile: every mount point is opened within the container's root, and
 afterwards that root is all there is.
 """
 
 import os
+import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from naru.kernel import syscalls
-from naru.kernel.confine import drop_capabilities
+from naru.kernel.confine import confine
 from naru.kernel.files import open_in_root
 
-_CLONE_NEWIPC = 0x08000000
 _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 0x02, 0x04, 0x08
 _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
 
@@ -27,50 +29,74 @@ class ViewMount:
     writable: bool
 
 
-def enter_view(
-    root_fd: int, mounts: Sequence[ViewMount], keep: Collection[str], *, read_only: bool
-) -> None:
-    """Make `root_fd` with `mounts` this process's whole file system, keep only the capabilities.
+class ViewClones:
+    """Clones of a container's root and of what is mounted in it; `close` lets go of them."""
 
-    `read_only` holds for the root; a mount says itself. A mount point that is missing is made. To
-    be called before any thread is started; there is no way back. Raises: OSError.
-    """
-    os.fchdir(root_fd)
-    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | _CLONE_NEWIPC)
-    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    root = syscalls.open_tree(".", syscalls.OPEN_TREE_CLONE)
-    syscalls.mount_setattr(
-        root, set_attr=_ATTRIBUTES, propagation=syscalls.MS_PRIVATE, recursive=False
-    )
-    syscalls.move_mount(root, ".")
-    os.fchdir(root)
-    for mount in sorted(mounts, key=lambda mount: mount.destination.count("/")):
-        _attach(root, mount)
-    if read_only:
-        attribute = syscalls.MOUNT_ATTR_RDONLY
-        syscalls.mount_setattr(root, set_attr=attribute, recursive=False)
-    os.close(root)
-    syscalls.pivot_root(".", ".")
-    syscalls.umount2(".", syscalls.MNT_DETACH)
-    os.chdir("/")
-    drop_capabilities(keep)
-
-
-def _attach(root: int, mount: ViewMount) -> None:
-    tree = syscalls.open_tree(mount.source, syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE)
-    try:
-        attributes = _ATTRIBUTES | (0 if mount.writable else syscalls.MOUNT_ATTR_RDONLY)
-        syscalls.mount_setattr(
-            tree, set_attr=attributes, propagation=syscalls.MS_PRIVATE, recursive=True
-        )
-        is_directory = os.path.isdir(mount.source)
-        point = _mount_point(root, mount.destination, is_directory)
+    def __init__(self, rootfs: str, mounts: Sequence[ViewMount]) -> None:
+        """`mounts` as given, an outer one before what lies in it. Raises: OSError."""
+        self.descriptors: list[int] = []
         try:
-            syscalls.move_mount(tree, f"/proc/self/fd/{point}")
-        finally:
-            os.close(point)
-    finally:
+            self.descriptors.append(_clone(rootfs, recursive=False, writable=True))
+            for mount in mounts:
+                tree = _clone(mount.source, recursive=True, writable=mount.writable)
+                self.descriptors.append(tree)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    def __enter__(self) -> "ViewClones":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _clone(path: str, *, recursive: bool, writable: bool) -> int:
+    flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if recursive else 0)
+    tree = syscalls.open_tree(path, flags)
+    attributes = _ATTRIBUTES | (0 if writable else syscalls.MOUNT_ATTR_RDONLY)
+    try:
+        syscalls.mount_setattr(
+            tree, set_attr=attributes, propagation=syscalls.MS_PRIVATE, recursive=recursive
+        )
+    except BaseException:
         os.close(tree)
+        raise
+    return tree
+
+
+def enter_view(
+    root: int,
+    trees: Sequence[tuple[str, int]],
+    keep: Collection[str],
+    *,
+    read_only: bool,
+) -> None:
+    """Make the clone `root` with `trees` (destination, clone) this process's whole file system.
+
+    `read_only` holds for the root; a tree was cloned as it shall be. A mount point that is missing
+    is made. Only the capabilities `keep` are left. To be called before any thread is started; there
+    is no way back. Raises: OSError.
+    """
+
+    def attach() -> None:
+        for destination, tree in trees:
+            is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+            point = _mount_point(root, destination, is_directory)
+            try:
+                syscalls.move_mount(tree, f"/proc/self/fd/{point}")
+            finally:
+                os.close(point)
+                os.close(tree)
+        if read_only:
+            attribute = syscalls.MOUNT_ATTR_RDONLY
+            syscalls.mount_setattr(root, set_attr=attribute, recursive=False)
+
+    confine(root, keep, attach=attach)
 
 
 def _mount_point(root: int, path: str, is_directory: bool) -> int:

@@ -14,16 +14,21 @@ from naru.storage.copy.stat import PathStat
 
 _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 1 << 20
+MAX_DESCRIPTORS = 250
 STAT, GET, PUT = "stat", "get", "put"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`mounts`: (destination, host path, writable). `owner`: whose the copied files become."""
+    """`mounts`: (destination, writable). `owner`: whose the copied files become.
+
+    With it come the descriptors of the archive's pipe (not for `stat`), of a clone of the root, and
+    of a clone of every mount.
+    """
 
     kind: str
     path: str
-    mounts: tuple[tuple[str, str, bool], ...] = ()
+    mounts: tuple[tuple[str, bool], ...] = ()
     read_only: bool = False
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
@@ -44,7 +49,7 @@ def encode_job(job: Job) -> bytes:
 
 def decode_job(data: bytes) -> Job:
     body = json.loads(data)
-    body["mounts"] = tuple((item[0], item[1], item[2]) for item in body["mounts"])
+    body["mounts"] = tuple((item[0], item[1]) for item in body["mounts"])
     body["owner"] = tuple(body["owner"]) if body["owner"] is not None else None
     return Job(**body)
 

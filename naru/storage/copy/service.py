@@ -14,13 +14,13 @@ import fcntl
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from naru.base.errors import Internal, InvalidParameter, NaruError, NotFound
 from naru.base.undo import run_to_end
 from naru.kernel.spawn import Child, Spawner
-from naru.kernel.view import ViewMount
+from naru.kernel.view import ViewClones, ViewMount
 from naru.storage.archive.workers import make_pipe, read_pipe
 from naru.storage.copy import jobs
 from naru.storage.copy.jobs import Answer, Job
@@ -92,8 +92,8 @@ class ContainerCopy:
     async def stat_path(self, files: ContainerFiles, path: str) -> PathStat:
         """What is at `path`. Raises: NotFound, InvalidParameter."""
         job = _job(jobs.STAT, files, path)
-        with _root(files) as root:
-            async with self._started(job, [root]) as helper:
+        with _clones(files) as clones:
+            async with self._started(job, clones.descriptors) as helper:
                 return _stat_of(await helper.answer(), files, path)
 
     async def get_archive(
@@ -112,8 +112,10 @@ class ContainerCopy:
             try:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-                with _root(files) as root:
-                    helper = await stack.enter_async_context(self._started(job, [root, writing]))
+                with _clones(files) as clones:
+                    helper = await stack.enter_async_context(
+                        self._started(job, [writing, *clones.descriptors])
+                    )
             finally:
                 os.close(writing)
             stat = _stat_of(await helper.answer(), files, path)
@@ -139,8 +141,8 @@ class ContainerCopy:
         job = _job(jobs.PUT, files, path, owner, no_overwrite_dir_non_dir)
 
         async def unpack(source: int) -> None:
-            with _root(files) as root:
-                async with self._started(job, [root, source]) as helper:
+            with _clones(files) as clones:
+                async with self._started(job, [source, *clones.descriptors]) as helper:
                     _stat_of(await helper.answer(), files, path)
                     _end_of(await helper.answer(), files, path)
 
@@ -218,17 +220,26 @@ def _job(
         raise InvalidParameter("bad parameter: path cannot be empty")
     if "\0" in path:
         raise InvalidParameter("bad parameter: path contains a NUL character")
-    mounts = tuple((mount.destination, mount.source, mount.writable) for mount in files.mounts)
+    mounts = tuple((mount.destination, mount.writable) for mount in _sorted(files))
     return Job(kind, path, mounts, files.read_only, owner, keep_kinds)
 
 
-@contextlib.contextmanager
-def _root(files: ContainerFiles) -> Iterator[int]:
-    root = os.open(files.rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sorted(files: ContainerFiles) -> list[ViewMount]:
+    """The mounts, an outer one before what lies in it."""
+    return sorted(files.mounts, key=lambda mount: mount.destination.rstrip("/").count("/"))
+
+
+def _clones(files: ContainerFiles) -> ViewClones:
+    """Raises: Internal, naming what cannot be mounted."""
+    if len(files.mounts) > jobs.MAX_DESCRIPTORS - 2:
+        raise Internal(f"container {files.name} has too many mounts to copy from or to it")
     try:
-        yield root
-    finally:
-        os.close(root)
+        return ViewClones(files.rootfs, _sorted(files))
+    except OSError as error:
+        raise Internal(
+            f"cannot look into the files of container {files.name}: {error.filename}: "
+            f"{error.strerror}"
+        ) from error
 
 
 def _stat_of(answer: Answer, files: ContainerFiles, path: str) -> PathStat:

@@ -17,7 +17,7 @@ import stat
 import sys
 
 from naru.base.errors import NaruError
-from naru.kernel.view import ViewMount, enter_view
+from naru.kernel.view import enter_view
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.output import Output
 from naru.storage.archive.pack import Packer, PackPolicy
@@ -106,7 +106,7 @@ def extraction_point(job: Job) -> str:
         raise Refused("invalid", "extraction point is not a directory")
     mounted = [m for m in job.mounts if path == m[0] or path.startswith(m[0].rstrip("/") + "/")]
     if mounted:
-        if not max(mounted, key=lambda mount: len(mount[0]))[2]:
+        if not max(mounted, key=lambda mount: len(mount[0]))[1]:
             raise Refused("invalid", "mounted volume is marked read-only")
     elif job.read_only:
         raise Refused("invalid", "container rootfs is marked read-only")
@@ -123,11 +123,12 @@ def put(job: Job, base: str, source_fd: int) -> None:
 
 
 def _serve(control: socket.socket, job: Job, descriptors: list[int]) -> None:
-    mounts = [ViewMount(*mount) for mount in job.mounts]
     writing = job.kind == jobs.PUT
+    pipe = -1 if job.kind == jobs.STAT else descriptors.pop(0)
+    destinations = [destination for destination, _ in job.mounts]
     enter_view(
         descriptors[0],
-        mounts,
+        list(zip(destinations, descriptors[1:], strict=True)),
         _WRITERS if writing else _READERS,
         read_only=job.read_only or not writing,
     )
@@ -135,11 +136,11 @@ def _serve(control: socket.socket, job: Job, descriptors: list[int]) -> None:
     if writing:
         base = extraction_point(job)
         control.sendall(jobs.encode_answer(Answer(stat=stat_path(base))))
-        put(job, base, descriptors[1])
+        put(job, base, pipe)
         return
     control.sendall(jobs.encode_answer(Answer(stat=stat_path(path))))
     if job.kind == jobs.GET:
-        get(path, descriptors[1])
+        get(path, pipe)
 
 
 def _outcome(control: socket.socket, job: Job, descriptors: list[int]) -> Answer:
@@ -159,7 +160,7 @@ def _outcome(control: socket.socket, job: Job, descriptors: list[int]) -> Answer
 
 
 def _receive(control: socket.socket) -> tuple[Job, list[int]] | None:
-    data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 2)
+    data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, jobs.MAX_DESCRIPTORS)
     while data and (
         len(data) < jobs.HEAD_BYTES
         or len(data) < jobs.HEAD_BYTES + jobs.frame_length(data[: jobs.HEAD_BYTES])

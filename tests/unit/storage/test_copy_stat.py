@@ -46,7 +46,7 @@ def test_absolute_keeps_what_the_end_says(path: str, wanted: str) -> None:
 
 
 def test_conversation_survives_the_wire() -> None:
-    job = Job("put", "/\udcffx", (("/a", "/host", True),), True, (1, 2), True)
+    job = Job("put", "/\udcffx", (("/a", True),), True, (1, 2), True)
     assert decode_job(encode_job(job)[4:]) == job
     for answer in (
         Answer(stat=PathStat("\udcff", 1, 2, 3, "/x")),
