@@ -1,18 +1,14 @@
-"""What to say when the disk fails."""
+"""What to say when the disk, or the supply of descriptors, fails."""
 
 import errno
 
-from naru.base.errors import Internal
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+from naru.base.errors import Internal, NaruError, Unavailable
 
 
-def is_full(error: OSError) -> bool:
-    return error.errno in _FULL
-
-
-def explain(error: OSError, what: str) -> Internal:
+def explain(error: OSError, what: str) -> NaruError:
     """The error to show when `what` failed."""
-    if is_full(error):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Internal(f"cannot {what}: no space left on device; free some and try again")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Unavailable(f"cannot {what}: too many open files; try again")
     return Internal(f"cannot {what}: {error}")

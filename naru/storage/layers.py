@@ -26,7 +26,6 @@ from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
 from naru.base.failpoints import declare
 from naru.base.undo import run_to_end
 from naru.kernel.files import open_beneath, remove_tree, syncfs, write_atomic
-from naru.kernel.mount import mount_overlay
 from naru.kernel.threads import offload
 from naru.spec.oci.digest import digest_of, parse_digest
 from naru.storage.archive import jobs
@@ -38,7 +37,6 @@ from naru.storage.disk import explain
 log = logging.getLogger("naru.storage.layers")
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-OVERLAY_OPTIONS = ("redirect_dir=off", "metacopy=off", "index=off")
 DRIVER = "overlay2"
 
 _UNPACKED = declare("layers.unpacked")
@@ -83,9 +81,8 @@ class Layers:
         self._workers = workers
         self._layers_dir = os.path.join(root, "layers")
         self._tmp_dir = os.path.join(root, "tmp")
-        self._empty_dir = os.path.join(root, "empty")
         self.set_aside: list[str] = []
-        for folder in (root, self._layers_dir, self._empty_dir):
+        for folder in (root, self._layers_dir):
             private_directory(folder)
         remove_tree(self._tmp_dir)
         os.mkdir(self._tmp_dir, 0o700)
@@ -235,11 +232,6 @@ class Layers:
             raise Internal(f"layer {layer.diff_id}: {error.message}") from error
         finally:
             os.close(root)
-
-    def mount_layers(self, top_chain: str | None, target: str) -> None:
-        """Mount an image's files, read-only, on `target`. Raises: NotFound, OSError."""
-        lowers = self._diff_dirs(top_chain) or [self._empty_dir]
-        mount_overlay(target, lowers, None, None, options=OVERLAY_OPTIONS, read_only=True)
 
     def graph_driver(self, top_chain: str | None) -> dict[str, object]:
         """The `GraphDriver` of an image's inspection. Spec: Engine API, DriverData."""

@@ -32,7 +32,6 @@ from naru.storage.archive.workers import ArchiveWorkers, make_pipe
 from naru.storage.disk import explain
 from naru.storage.layers import (
     FOLDER,
-    OVERLAY_OPTIONS,
     AppliedLayer,
     Layer,
     Layers,
@@ -45,6 +44,7 @@ log = logging.getLogger("naru.storage.snapshots")
 
 _KEY = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _NONE = "none"
+_OVERLAY_OPTIONS = ("redirect_dir=off", "metacopy=off", "index=off")
 
 _CREATING = declare("snapshots.creating")
 _CREATED = declare("snapshots.created")
@@ -130,7 +130,7 @@ class Snapshots(Layers):
             self.lower_dirs(key),
             self.upper_dir(key),
             self.work_dir(key),
-            options=OVERLAY_OPTIONS,
+            options=_OVERLAY_OPTIONS,
         )
         _MOUNTED()
 
@@ -197,16 +197,6 @@ class Snapshots(Layers):
     async def usage(self, key: str) -> int:
         """Bytes of the files that the container wrote."""
         return await offload_bulk(changes.usage, self.upper_dir(key))
-
-    async def diff_archive(self, key: str) -> AsyncIterator[bytes]:
-        """The snapshot's changes as a layer archive. Raises: NotFound, Internal."""
-        self.parent(key)
-        root = os.open(self.upper_dir(key), FOLDER)
-        try:
-            async for piece in self._workers.stream(Job(jobs.PACK), root, None):
-                yield piece
-        finally:
-            os.close(root)
 
     async def export(self, directory: str) -> AsyncIterator[bytes]:
         """Everything below `directory` (a mounted snapshot) as a plain archive."""

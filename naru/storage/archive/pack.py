@@ -30,12 +30,11 @@ class PackPolicy:
     """What is packed and how.
 
     layer: translate whiteouts. prefix: the name of the top in the archive, empty for its content
-    alone. only: names in the top directory to take, all when None.
+    alone.
     """
 
     layer: bool = False
     prefix: bytes = b""
-    only: tuple[bytes, ...] | None = None
 
 
 class Packer:
@@ -55,7 +54,7 @@ class Packer:
             entry = self._entry(os.fstat(root_fd), top, headers.DIRECTORY)
             entry.xattrs = self._xattrs(root_fd)[0]
             self._put(entry)
-        self._directory(root_fd, top, self._policy.only, 0)
+        self._directory(root_fd, top, 0)
         self._output.write(writing.END)
 
     def run_one(self, parent_fd: int, name: bytes, called: bytes) -> None:
@@ -67,9 +66,7 @@ class Packer:
         self.entries += 1
         self._output.write(writing.encode(entry))
 
-    def _directory(
-        self, fd: int, prefix: bytes, only: tuple[bytes, ...] | None, depth: int
-    ) -> None:
+    def _directory(self, fd: int, prefix: bytes, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise OSError(errno.ELOOP, "directories are nested too deeply", prefix[:200])
         with os.scandir(fd) as found:
@@ -77,8 +74,6 @@ class Packer:
                 (os.fsencode(item.name), item.is_file(follow_symlinks=False)) for item in found
             )
         for name, regular in names:
-            if only is not None and name not in only:
-                continue
             if not (regular and self._regular(fd, name, prefix + name)):
                 self._member(fd, name, prefix + name, depth)
 
@@ -113,7 +108,7 @@ class Packer:
                 mark = Entry()
                 mark.name, mark.mtime_ns = called + b"/" + OPAQUE, entry.mtime_ns
                 self._put(mark)
-            self._directory(fd, called + b"/", None, depth + 1)
+            self._directory(fd, called + b"/", depth + 1)
         finally:
             os.close(fd)
 

@@ -29,7 +29,7 @@ from naru.storage.archive.jobs import Done, Failed, Job
 log = logging.getLogger("naru.storage.archive")
 
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-_PASSED_ON = ("NARU_FAILPOINTS", "NARU_FAILPOINT_LOG")
+_PASSED_ON = ("NARU_FAILPOINTS",)  # the log of points is out of a worker's view
 _CONTROL_FD = 3
 _PIPE_BYTES = 1 << 20
 _SPARE_S = 20.0
