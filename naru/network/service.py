@@ -160,9 +160,10 @@ class NetworkService:
         item = self._endpoints.attached.get(container_id)
         if item is None or item.endpoint is None:
             return {}
-        counters = await offload(self._netlink.link_stats, item.endpoint.link)
-        if counters is None:
+        link = await offload(self._netlink.link, item.endpoint.link)
+        if link is None:
             return {}
+        counters = link.stats
         # The host's end of the pair receives what the container sends.
         return {
             item.endpoint.interface: InterfaceStats(

@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -91,7 +92,6 @@ def test_a_link_of_another_kind_is_no_bridge(net) -> None:
 def test_what_is_not_there(net) -> None:
     assert net.host.link_index("naru-t9") is None
     assert net.host.link("naru-t9") is None
-    assert net.host.link_stats("naru-t9") is None
     assert net.host.delete_link("naru-t9") is False
     with pytest.raises(OSError) as caught:
         net.host.configure(None, ConfigureLink("naru-t9"))
@@ -132,7 +132,7 @@ def test_a_sandbox_is_connected(net) -> None:
     assert [(item.address, item.prefix) for item in four] == [("172.30.9.2", 24)]
     routes = {(route.destination, route.via) for route in inside.routes()}
     assert {(None, "172.30.9.1"), ("10.77.0.0/16", "172.30.9.9"), ("172.30.9.0/24", None)} <= routes
-    assert inside.link_stats("eth0").rx_errors == 0
+    assert eth0.stats.rx_errors == 0
 
 
 def test_deleting_one_end_deletes_both(net) -> None:
@@ -167,6 +167,43 @@ def test_a_bridge_that_is_not_there(net) -> None:
     finally:
         net.close(fd)
     assert net.host.link("naru-t1") is None
+
+
+def test_many_links_go_at_once(net) -> None:
+    _connect(net)
+    index = net.host.link_index("naru-t0")
+    fd = net.open(net.pin)
+    for number in range(2, 6):
+        net.host.create_veth(f"naru-t{number}", index, fd, f"eth{number}")
+    net.close(fd)
+    net.host.delete_links([], 4711)
+    net.host.delete_links(["naru-t1", "naru-t2", "naru-t3", "naru-t9"], 4711)
+    left = {link.name for link in net.host.links() if link.kind == "veth"}
+    assert left == {"naru-t4", "naru-t5"}
+    assert {link.name for link in net.inside().links()} == {"lo", "eth4", "eth5"}
+
+
+def test_a_link_is_put_on_another_bridge(net) -> None:
+    _connect(net)
+    other = net.host.ensure_bridge("naru-t8", [])
+    net.host.set_master("naru-t1", other)
+    assert net.host.link("naru-t1").master == other
+    assert net.host.settle("naru-t1", "naru-t9")
+    with pytest.raises(OSError):
+        net.host.set_master("naru-t1", 54321)
+    with pytest.raises(OSError):
+        net.host.set_master("naru-t9", other)
+
+
+def test_a_local_prefix_is_no_route_of_the_main_table(net) -> None:
+    with pytest.raises(OSError) as caught:
+        net.host.ensure_local_prefix("fd00:77::/64")
+    assert caught.value.errno == errno.ENETDOWN
+    net.host.configure(None, None, loopback=True)
+    net.host.ensure_local_prefix("fd00:77::/64")
+    net.host.ensure_local_prefix("fd00:77::/64")
+    routes = net.host.routes(socket.AF_INET6)
+    assert all(route.destination != "fd00:77::/64" for route in routes)
 
 
 def test_renaming_and_port_flags(net) -> None:

@@ -195,6 +195,8 @@ class FakeNetlink:
 
     def ensure_local_prefix(self, prefix: str) -> None:
         """Only the local table changes, which `routes` does not show."""
+        if not self._space.links["lo"].up:
+            raise _error(errno.ENETDOWN, f"local {prefix}")
 
     def link(self, name: str) -> LinkInfo | None:
         return self._space.links.get(name)
@@ -205,10 +207,6 @@ class FakeNetlink:
 
     def links(self) -> list[LinkInfo]:
         return list(self._space.links.values())
-
-    def link_stats(self, name: str) -> LinkStats | None:
-        link = self.link(name)
-        return None if link is None else link.stats
 
     def addresses(
         self, interface: int | None = None, family: int = socket.AF_UNSPEC

@@ -154,6 +154,7 @@ class Netlink:
         return None if link is None else link.index
 
     def link(self, name: str) -> LinkInfo | None:
+        """One interface with its counters, None when there is none."""
         body = m.link_header() + m.text(_IFLA_IFNAME, name)
         answer = self._connection.get(m.RTM_GETLINK, body, name)
         return None if answer is None else _link_info(answer.body)
@@ -184,11 +185,6 @@ class Netlink:
             for answer in self._connection.dump(m.RTM_GETLINK, m.link_header())
             if answer.kind == m.RTM_NEWLINK
         ]
-
-    def link_stats(self, name: str) -> LinkStats | None:
-        """The counters of one interface, None when there is none."""
-        link = self.link(name)
-        return None if link is None else link.stats
 
     def addresses(
         self, interface: int | None = None, family: int = socket.AF_UNSPEC
