@@ -216,7 +216,7 @@ def make_shared(path: str) -> None:
 def mount_table() -> list[MountEntry]:
     """Everything mounted in the calling thread's namespace, in the order of mounting."""
     with open("/proc/thread-self/mountinfo", "rb") as lines:
-        return [_parse(os.fsdecode(line)) for line in lines.read().splitlines()]
+        return [_parse(os.fsdecode(line)) for line in lines.read().split(b"\n") if line]
 
 
 def _parse(line: str) -> MountEntry:

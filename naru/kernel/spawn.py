@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from naru.base.errors import Internal
 from naru.kernel import mount, syscalls
 from naru.kernel.process import wait_readable
 
@@ -180,18 +181,22 @@ class _PrivateThread:
         self._jobs = queue.SimpleQueue()
         self._changes = select.poll()
         self._home = self._table = -1
-        self._hidden = False
+        self._hidden = self._closed = False
         self._thread = threading.Thread(target=self._run, name="naru-spawn", daemon=True)
         self._thread.start()
 
     def call(self, job: Callable[[], Child]) -> Child:
+        if self._closed:
+            raise Internal("the spawner is closed")
         done: Future[Child] = Future()
         self._jobs.put((job, done))
         return done.result()
 
     def close(self) -> None:
-        self._jobs.put(None)
-        self._thread.join()
+        if not self._closed:
+            self._closed = True
+            self._jobs.put(None)
+            self._thread.join()
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:

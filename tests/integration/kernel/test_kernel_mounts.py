@@ -135,7 +135,7 @@ def test_tmpfs_options(base: str) -> None:
 
 
 def test_odd_names_are_read_back(base: str) -> None:
-    target = os.fsdecode(os.fsencode(base) + b"/a b\n\\c\xff")
+    target = os.fsdecode(os.fsencode(base) + b"/a b\n\\c\r\xff")
     os.mkdir(target)
     mount.mount_tmpfs(target, "size=64k")
     assert mount.mounts_below(base) == [target]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from naru.base.errors import Internal
 from naru.kernel import cgroup, mount
 from naru.kernel.spawn import Spawner
 
@@ -116,6 +117,13 @@ def test_errors_come_back_from_the_thread(spawner: Spawner) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         spawner.spawn(["/nonexistent"], env=ENV)
     assert caught.value.filename == "/nonexistent"
+
+
+def test_a_closed_spawner_refuses(spawner: Spawner) -> None:
+    spawner.close()
+    spawner.close()
+    with pytest.raises(Internal, match="closed"):
+        spawner.spawn(["/bin/true"], env=ENV)
 
 
 @pytest.mark.skipif(shutil.which("crun") is None, reason="needs crun")
