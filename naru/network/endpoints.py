@@ -164,9 +164,8 @@ class Endpoints:
             if item.pin:
                 self._sandboxes.build(item)
             return {}
-        wanted = bindings.wishes(
-            request.port_bindings, request.exposed_ports, publish_all=request.publish_all
-        )
+        exposed = (*request.exposed_ports, *request.port_bindings)
+        wanted = bindings.wishes(request.port_bindings, exposed, publish_all=request.publish_all)
         owner = Owner(item.container_id, item.name, item.endpoint.address)
         try:
             granted = self._ports.allocate(owner, wanted)
@@ -185,7 +184,7 @@ class Endpoints:
         self.attached[item.container_id] = item
         self._sandboxes.build(item)
         listed = [(one.wish, one.host_ip, one.host_port) for one in granted]
-        return bindings.ports_answer(listed, request.exposed_ports)
+        return bindings.ports_answer(listed, exposed)
 
     async def _forget(self, item: Attached) -> None:
         self._leaving.add(item.container_id)

@@ -18,8 +18,9 @@ from network_lab import (
     serving,
 )
 
-from naru.base.errors import Internal
+from naru.base.errors import Internal, NotFound
 from naru.kernel import host, netns
+from naru.kernel.netlink.client import LinkInfo, Netlink
 
 pytestmark = pytest.mark.root
 
@@ -250,3 +251,61 @@ async def test_a_udp_client_that_goes_on_sending_finds_the_next_container(lab: L
                 with serving(server.sandbox_path, 53, socket.SOCK_DGRAM):
                     assert answer() == OUTSIDE
                 await network.detach(container_id(name))
+
+
+@in_lab
+async def test_what_a_container_is_told_of_its_ports(lab: Lab) -> None:
+    async with lab.engine() as network:
+        asked = request("web", "8080:80", exposed_ports=("80/tcp", "90/udp"))
+        web = await network.attach(asked)
+        assert list(web.ports) == ["80/tcp", "90/udp"]
+        assert web.ports["90/udp"] is None
+        every = request("all", exposed_ports=("80-81/tcp", "90/udp"), publish_all=True)
+        found = (await network.attach(every)).ports
+        ports = [int(found[name][0].host_port) for name in ("80/tcp", "81/tcp", "90/udp")]  # type: ignore[index]
+        assert ports[1] == ports[0] + 1
+        assert ports[2] == ports[0]
+
+
+@in_lab
+async def test_host_and_none(lab: Lab) -> None:
+    async with lab.engine() as network:
+        host_mode = await network.attach(request("h", "8080:80", mode="host"))
+        assert host_mode.sandbox_path is None
+        assert host_mode.ports == {}
+        assert list(host_mode.endpoints) == ["host"]
+        none = await network.attach(request("n", mode="none"))
+        names = {link.name for link in in_netns(none.sandbox_path or "")}
+        assert names == {"lo"}
+        assert list(network.inspect("none").containers) == [container_id("n")]
+        assert await network.stats(container_id("n")) == {}
+        with pytest.raises(NotFound, match="network nosuch not found"):
+            await network.attach(request("x", mode="nosuch"))
+        await network.detach(container_id("h"))
+        await network.detach(container_id("n"))
+    assert [event[:2] for event in lab.events] == [
+        ("network", "connect"), ("network", "connect"),
+        ("network", "disconnect"), ("network", "disconnect"),
+    ]  # fmt: skip
+
+
+@in_lab
+async def test_counters_are_the_containers(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web"))
+        with serving(web.sandbox_path):
+            for _ in range(20):
+                ask("172.17.0.2", 80)
+        inside = next(link for link in in_netns(web.sandbox_path or "") if link.name == "eth0")
+        told = (await network.stats(container_id("web")))["eth0"]
+        assert told.rx_packets >= 20
+        assert abs(told.rx_bytes - inside.stats.rx_bytes) < 500
+        assert abs(told.tx_bytes - inside.stats.tx_bytes) < 500
+
+
+def in_netns(pin: str) -> list[LinkInfo]:
+    netlink = netns.run_in_netns(pin, Netlink)
+    try:
+        return netlink.links()
+    finally:
+        netlink.close()

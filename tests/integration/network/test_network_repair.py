@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,36 @@ async def test_a_restarted_engine_adopts_what_runs(lab: Lab) -> None:
             await eventually(lambda: not links(lab), "links")
             assert ask(HOST, 8080, timeout_s=0.1) is None
     assert not Path(lab.root, "a", "relay.json").exists()
+
+
+@in_lab
+async def test_no_request_fails_while_the_engine_restarts(lab: Lab) -> None:
+    async with lab.engine() as network:
+        web = await network.attach(request("web", "8080:80"))
+    failed: list[str] = []
+    asked, stop = 0, threading.Event()
+
+    def hammer() -> None:
+        nonlocal asked
+        while not stop.is_set():
+            for address in ("127.0.0.1", HOST, "::1"):
+                asked += 1
+                if ask(address, 8080) is None:
+                    failed.append(address)
+
+    with serving(web.sandbox_path):
+        thread = threading.Thread(target=hammer)
+        thread.start()
+        try:
+            for _ in range(5):
+                async with lab.engine(keep={container_id("web"): web}) as network:
+                    await network.attach(request("other", "8081:80"))
+                    await network.detach(container_id("other"))
+        finally:
+            stop.set()
+            thread.join()
+    assert asked > 100
+    assert failed == []
 
 
 @in_lab
