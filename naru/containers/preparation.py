@@ -178,7 +178,7 @@ def _request(
         resolv_conf_path=os.path.join(files, "resolv.conf"),
         shm_path=shared.shm_path,
         devices=container_devices(host_config),
-        block_numbers=block_numbers(block_paths(host_config)),
+        block_numbers=block_numbers(block_paths(host_config, facts)),
         security=options,
         seccomp=section,
         seccomp_bpf=bpf,

@@ -122,10 +122,11 @@ def block_io(
     return section
 
 
-def block_paths(limits: Resources) -> list[str]:
-    """Every path of a block device that the limits name."""
+def block_paths(limits: Resources, host: HostFacts) -> list[str]:
+    """Every path of a block device whose limits count on this host."""
+    weights = limits.blkio_weight_device if has_blkio_weight(host) else ()
     entries = [
-        *(limits.blkio_weight_device or ()),
+        *(weights or ()),
         *(limits.blkio_device_read_bps or ()),
         *(limits.blkio_device_write_bps or ()),
         *(limits.blkio_device_read_iops or ()),
