@@ -150,7 +150,7 @@ def _devices_at(source: str, target: str, access: str) -> list[Device]:
         devices = [device for device in below if device is not None]
         if devices:
             return devices
-        raise OSError(0, "no such file or directory")
+        raise OSError(0, "not a device node")
     device = _device(resolved, target, access)
     if device is None:
         raise OSError(0, "not a device node")

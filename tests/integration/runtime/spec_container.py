@@ -85,7 +85,7 @@ class Sandbox:
             "cgroups_path": f"/{self.group}/{identifier}",
             "hostname": "probe",
             "devices": container_devices(host_config),
-            "block_numbers": block_numbers(block_paths(host_config)),
+            "block_numbers": block_numbers(block_paths(host_config, self.host)),
             "security": security,
             "seccomp": choose(security, capabilities, self.host, privileged=host_config.privileged),
         }
