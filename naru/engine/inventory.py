@@ -29,8 +29,10 @@ class Inventory:
         self._store, self._images = store, images
         self._static = _static(config, host, facts, engine_id)
 
-    def info(self) -> dict[str, Any]:
-        """A fresh body; what changes by the moment (time, descriptors) the caller adds."""
+    def info(self, config: Config) -> dict[str, Any]:
+        """A fresh body for the configuration as it is now; what changes by the moment (time,
+        descriptors) the caller adds.
+        """
         counts = Counter(container.state.status for container in self._store)
         total = sum(counts.values())
         running, paused = counts["running"] + counts["restarting"], counts["paused"]
@@ -40,6 +42,8 @@ class Inventory:
             "ContainersRunning": running,
             "ContainersPaused": paused,
             "ContainersStopped": total - running - paused,
+            "Debug": config.log_level == "debug",
+            "Labels": list(config.labels),
             "Images": len(self._images.list({}, everything=True)),
         }
 

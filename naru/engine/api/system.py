@@ -70,7 +70,7 @@ def version(call: Call) -> Response:
 
 async def info(call: Call) -> Answer:
     services = call.services
-    body = services.inventory.info()
+    body = services.inventory.info(services.config)
     body["NEventsListener"] = len(services.events)
     body["NFd"] = open_descriptors()
     body["NGoroutines"] = len(asyncio.all_tasks())
