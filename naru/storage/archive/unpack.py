@@ -28,6 +28,9 @@ OPAQUE = b".wh..wh..opq"
 _META = b".wh..wh."
 _OPAQUE_XATTR = ("trusted.overlay.opaque", b"y")
 _MAX_ENTRIES = 5_000_000
+_CHECK_ENTRIES = 4096
+_CHECK_BYTES = 256 << 20
+_RESERVE_BYTES = 64 << 20
 _MAX_DEFERRED = 50_000
 _MAX_SPILLS = 100_000
 _HOLE_BYTES = 1 << 20
@@ -98,14 +101,17 @@ class Unpacker:
     def run(self, reader: Reader) -> Unpacked:
         """Write everything that `reader` yields. Raises: ArchiveError, OSError of the disk."""
         result = self._result
+        check_entries, check_bytes = _CHECK_ENTRIES, _CHECK_BYTES
         name = b""
         try:
             while (entry := reader.next()) is not None:
                 name = entry.name
                 self._entry(entry, reader)
                 result.entries += 1
-                if result.entries > _MAX_ENTRIES:
-                    raise ArchiveError(f"refused: the archive has more than {_MAX_ENTRIES} entries")
+                if result.entries >= check_entries or result.size_bytes >= check_bytes:
+                    self._check_room()
+                    check_entries = result.entries + _CHECK_ENTRIES
+                    check_bytes = result.size_bytes + _CHECK_BYTES
             self._finish_directories()
         except OSError as error:
             if error.errno in _HOSTILE_ERRNO:
@@ -114,6 +120,18 @@ class Unpacker:
         finally:
             self._tree.forget()
         return result
+
+    def _check_room(self) -> None:
+        """Stop before the disk is full to the last byte or inode, which others need to end well.
+
+        Raises: ArchiveError, OSError.
+        """
+        if self._result.entries > _MAX_ENTRIES:
+            raise ArchiveError(f"refused: the archive has more than {_MAX_ENTRIES} entries")
+        disk = os.fstatvfs(self._tree.root_fd)
+        reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // 50)
+        if disk.f_bavail * disk.f_frsize < reserve or disk.f_favail < disk.f_files // 50:
+            raise OSError(errno.ENOSPC, "no space left on device for the archive's files")
 
     def _entry(self, entry: Entry, reader: Reader) -> None:
         path = entry.name.rstrip(b"/") or entry.name

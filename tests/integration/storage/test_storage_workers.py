@@ -188,3 +188,20 @@ def test_full_disk(small_disk: Path, tmp_path: Path, workers: Any, wait: Any) ->
     wait(snapshots.remove_layer(small.chain_id))
     assert snapshots.layers() == []
     assert os.listdir(small_disk / "s" / "tmp") == []
+
+
+def test_inodes_run_out(tmp_path: Path, workers: Any, wait: Any) -> None:
+    """An archive of countless empty files leaves some inodes to everybody else."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    mount_tmpfs(str(folder), "size=64m,nr_inodes=10000,mode=700")
+    try:
+        snapshots = Snapshots(str(folder / "s"), workers)
+        given = tmp_path / "given"
+        given.write_bytes(archive(**{f"f{number}": b"" for number in range(15_000)}))
+        free = os.statvfs(folder).f_favail
+        with open(given, "rb") as file, pytest.raises(Internal, match="no space left"):
+            wait(snapshots.apply_layer(None, None, None, file.fileno()))
+        assert os.statvfs(folder).f_favail == free
+    finally:
+        unmount(str(folder))
