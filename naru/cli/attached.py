@@ -103,6 +103,16 @@ class Attached:
             return
         self._size = now
 
+    def redraw(self) -> None:
+        """Make the program at the other end draw itself anew: another size, then ours."""
+        height, width = size() if self._tty else (0, 0)
+        if height:
+            try:
+                self._resize(height + 1, width + 1)
+            except NaruError:
+                return
+        self.tell_size()
+
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGWINCH:
             self.tell_size()

@@ -32,7 +32,7 @@ GLOBAL_FLAGS = Flags(
         "log-level",
         "l",
         STRING,
-        'Set the logging level ("debug", "info", "warn", "error", "fatal")',
+        'Set the logging level ("debug", "info", "warn", "error", "fatal"); debug is as -D',
         "info",
         shown="info",
     ),
@@ -100,7 +100,8 @@ def main(words: list[str]) -> int:
 
             return print_short()
         if options["log-level"] not in LOG_LEVELS:
-            raise CommandError(f"Unable to parse logging level: {options['log-level']}", 125)
+            sys.stderr.write(f"Unable to parse logging level: {options['log-level']}\n")
+            return USAGE_EXIT
         if not rest or rest[0] == "help":
             return _help_for(rest[1:])
         name, entry, rest = find_command(rest)
@@ -181,8 +182,16 @@ def run() -> None:
         os._exit(code)
 
 
+def _debug_wanted(words: list[str]) -> bool:
+    try:
+        options, _ = parse(GLOBAL_FLAGS, words, stop_early=True)
+    except (FlagError, HelpWanted):
+        return False
+    return bool(options["debug"] or options["log-level"] == "debug")
+
+
 def _unexpected(error: Exception) -> int:
-    if "-D" in sys.argv or "--debug" in sys.argv:
+    if _debug_wanted(sys.argv[1:]):
         import traceback
 
         traceback.print_exc()

@@ -94,7 +94,7 @@ def _by_template(noun: Noun, items: Iterable[Any], view: View, form: str) -> str
     from naru.cli.template.run import Template
 
     table = form.startswith("table")
-    source = form[len("table") :].strip() if table else form
+    source = (form[len("table") :] if table else form).strip(" ")
     source = source.replace("\\t", "\t").replace("\\n", "\n")
     try:
         template = Template(source)

@@ -39,7 +39,7 @@ def run(session: Session, values: Values, arguments: list[str]) -> int:
     with of_container(engine, name, tty, stdin, keys, proxy) as streams:
         waiting = containers.wait(engine, name, "")
         peer, _ = containers.attach(engine, name, attach_parameters(stdin, True, True, keys))
-        streams.tell_size()
+        streams.redraw()
         if streams.stream(peer):
             raise CommandError("read escape sequence")
         return streams.exit_code(waiting)

@@ -75,7 +75,7 @@ def run(session: Session, values: Values, arguments: list[str]) -> int:
         peer, _ = containers.exec_attach(engine, identifier, start)
         streams.tell_size()
         if streams.stream(peer):
-            return 0
+            raise CommandError("read escape sequence")
     code: int = containers.exec_inspect(engine, identifier)["ExitCode"] or 0
     return code
 

@@ -64,13 +64,19 @@ def _prepare(values: Values, arguments: list[str]) -> dict[str, Any]:
 
 def run(session: Session, values: Values, arguments: list[str]) -> int:
     body = _prepare(values, arguments)
+    keys = ""
+    attached = body["AttachStdin"] or body["AttachStdout"] or body["AttachStderr"]
+    if attached:
+        from naru.cli.attached import detach_keys
+
+        keys = detach_keys(session, values["detach-keys"])
     try:
         identifier = create(session, values, body)
     except NaruError as error:
         raise RunError(error.message, 125) from error
-    if not (body["AttachStdin"] or body["AttachStdout"] or body["AttachStderr"]):
+    if not attached:
         return _run_apart(session, values, identifier)
-    return _run_attached(session, values, body, identifier)
+    return _run_attached(session, values, body, identifier, keys)
 
 
 def _run_apart(session: Session, values: Values, identifier: str) -> int:
@@ -87,11 +93,12 @@ def _wait(session: Session, values: Values, identifier: str) -> Response:
     return containers.wait(session.engine, identifier, "removed" if values["rm"] else "next-exit")
 
 
-def _run_attached(session: Session, values: Values, body: dict[str, Any], identifier: str) -> int:
-    from naru.cli.attached import attach_parameters, detach_keys, of_container
+def _run_attached(
+    session: Session, values: Values, body: dict[str, Any], identifier: str, keys: str
+) -> int:
+    from naru.cli.attached import attach_parameters, of_container
 
     engine = session.engine
-    keys = detach_keys(session, values["detach-keys"])
     stdin: bool = body["AttachStdin"]
     streams = of_container(engine, identifier, body["Tty"], stdin, keys, values["sig-proxy"])
     with streams:
