@@ -31,6 +31,7 @@ from naru.spec.engine.container_config import ContainerConfig, HostConfig
 
 OCI_VERSION = "1.0.2"
 SECCOMP_ANNOTATION = "run.oci.seccomp_bpf_data"
+MIN_OPEN_FILES = 32
 INIT_PATH = "/sbin/docker-init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -191,6 +192,11 @@ def _rlimits(host_config: HostConfig, host: HostFacts) -> list[dict[str, Any]]:
             raise StartFailed(
                 f"error setting rlimit RLIMIT_{limit.name.upper()}: operation not permitted: "
                 f"{limit.hard} is above this host's hard limit {allowed}"
+            )
+        if limit.name.lower() == "nofile" and 0 <= limit.soft < MIN_OPEN_FILES:
+            raise StartFailed(
+                f"error setting rlimit RLIMIT_NOFILE: {limit.soft} is too low: the runtime itself "
+                f"opens up to {MIN_OPEN_FILES} files before the container's process starts"
             )
         result.append(
             {

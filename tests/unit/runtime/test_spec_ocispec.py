@@ -153,15 +153,17 @@ def test_limits_of_the_host() -> None:
         oom_score_adj=-10,
     )
     fine = HostConfig(
-        ulimits=[Ulimit(name="NOFILE", soft=1, hard=100), Ulimit(name="core", soft=-1, hard=-1)]
+        ulimits=[Ulimit(name="NOFILE", soft=32, hard=100), Ulimit(name="core", soft=-1, hard=-1)]
     )
     assert spec(fine, poor)["process"]["rlimits"] == [
-        {"type": "RLIMIT_NOFILE", "hard": 100, "soft": 1},
+        {"type": "RLIMIT_NOFILE", "hard": 100, "soft": 32},
         {"type": "RLIMIT_CORE", "hard": (1 << 64) - 1, "soft": (1 << 64) - 1},
     ]
     for hard in (101, -1):
         with pytest.raises(StartFailed, match="RLIMIT_NOFILE"):
             spec(HostConfig(ulimits=[Ulimit(name="nofile", soft=1, hard=hard)]), poor)
+    with pytest.raises(StartFailed, match="too low"):
+        spec(HostConfig(ulimits=[Ulimit(name="nofile", soft=10, hard=100)]), poor)
     assert spec(host=poor)["process"]["oomScoreAdj"] == 0
     with pytest.raises(StartFailed, match="oom_score_adj"):
         spec(HostConfig(oom_score_adj=-11), poor)
