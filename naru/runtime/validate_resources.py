@@ -21,7 +21,8 @@ _NOT_MOUNTED = "or the cgroup is not mounted"
 
 def check_resources(limits: Resources, host: HostFacts) -> list[str]:
     """Warnings. Raises: InvalidParameter, Unsupported naming the limit."""
-    warnings = _memory(limits, host)
+    _check_memory(limits)
+    warnings = _memory_warnings(limits, host)
     warnings += _cpu(limits, host)
     _cpuset(limits, host)
     warnings += _block_io(limits, host)
@@ -30,7 +31,7 @@ def check_resources(limits: Resources, host: HostFacts) -> list[str]:
     return warnings
 
 
-def _memory(limits: Resources, host: HostFacts) -> list[str]:
+def _check_memory(limits: Resources) -> None:
     memory, swap, reserved = limits.memory, limits.memory_swap, limits.memory_reservation
     if memory != 0 and memory < MIN_MEMORY_BYTES:
         raise InvalidParameter("Minimum memory limit allowed is 6MB")
@@ -55,8 +56,12 @@ def _memory(limits: Resources, host: HostFacts) -> list[str]:
         raise InvalidParameter(
             "Minimum memory limit can not be less than memory reservation limit, see usage"
         )
+
+
+def _memory_warnings(limits: Resources, host: HostFacts) -> list[str]:
+    memory, swappiness = limits.memory, limits.memory_swappiness
     warnings: list[str] = []
-    if memory > 0 and swap != -1 and not has_swap_limit(host):
+    if memory > 0 and limits.memory_swap != -1 and not has_swap_limit(host):
         warnings.append(
             f"Your kernel does not support swap limit capabilities {_NOT_MOUNTED}. "
             "Memory limited without swap."
