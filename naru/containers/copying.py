@@ -26,7 +26,7 @@ class Copying:
     async def stat(self, ref: str, path: str) -> PathStat:
         """Raises: NotFound for container or path, InvalidParameter."""
         container = self._find(ref, path)
-        async with self._view(container) as files:
+        async with self._view(container, ref) as files:
             return await self._copy.stat_path(files, path)
 
     async def get(self, ref: str, path: str) -> tuple[PathStat, AsyncIterator[bytes]]:
@@ -34,7 +34,7 @@ class Copying:
         container = self._find(ref, path)
         stack = contextlib.AsyncExitStack()
         try:
-            files = await stack.enter_async_context(self._view(container))
+            files = await stack.enter_async_context(self._view(container, ref))
             stat, pieces = await self._copy.get_archive(files, path)
         except BaseException:
             await stack.aclose()
@@ -56,7 +56,7 @@ class Copying:
         Raises: NotFound, InvalidParameter (no directory, read-only, a bad archive).
         """
         container = self._find(ref, path)
-        async with self._view(container) as files:
+        async with self._view(container, ref) as files:
             owner = None
             if copy_owner and container.config.user:
                 owner = await offload(_owner, files.rootfs, container.config.user)
@@ -81,7 +81,7 @@ class Copying:
         return container
 
     @contextlib.asynccontextmanager
-    async def _view(self, container: Container) -> AsyncIterator[ContainerFiles]:
+    async def _view(self, container: Container, ref: str) -> AsyncIterator[ContainerFiles]:
         """The root file system mounted, and the host paths of its volumes and binds."""
         deps = self._deps
         async with contextlib.AsyncExitStack() as held:
@@ -96,7 +96,7 @@ class Copying:
                 if mount.type != "tmpfs" and os.path.exists(source):
                     mounts.append(ViewMount(mount.destination, source, writable=mount.rw))
             yield ContainerFiles(
-                name=container.id,
+                name=ref.removeprefix("/"),
                 rootfs=rootfs,
                 mounts=tuple(mounts),
                 read_only=container.host_config.readonly_rootfs,

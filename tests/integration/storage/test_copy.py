@@ -14,6 +14,7 @@ import pytest
 
 from naru.base.errors import InvalidParameter, NotFound
 from naru.kernel import syscalls
+from naru.kernel.cgroup import detect
 from naru.kernel.mount import mounts_below
 from naru.kernel.spawn import Spawner
 from naru.kernel.view import ViewMount
@@ -49,12 +50,14 @@ def files(tmp_path: Path) -> ContainerFiles:
 
 def run(work: Callable[[ContainerCopy], Awaitable[Any]]) -> Any:
     async def main() -> Any:
-        copy = ContainerCopy(Spawner(), spare=False)
+        spawner = Spawner(hybrid=detect().hybrid)
+        copy = ContainerCopy(spawner, spare=False)
         try:
             async with asyncio.timeout(60):
                 return await work(copy)
         finally:
             copy.close()
+            spawner.close()
 
     return asyncio.run(main())
 
