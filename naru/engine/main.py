@@ -41,7 +41,8 @@ _BASE_HEADERS = (
     f"Server: {SERVER}\r\n"
 ).encode("ascii")
 _DESCRIPTORS_KEPT = 512
-_DRAIN_S = 1.0
+_GRACE_S = 6
+_DRAIN_S = 2.5
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -99,8 +100,8 @@ class _Narud:
             await self._stopping.wait()
             await self._stop(server, engine)
         finally:
-            await engine.close()
             await tasks.drain(_DRAIN_S)
+            await engine.close()
         log.info("narud ended; containers go on")
         return 0
 
@@ -133,7 +134,7 @@ class _Narud:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.abort_all)
         remove_socket_files(self._config)
-        await server.shutdown(min(self._config.shutdown_timeout, 8))
+        await server.shutdown(min(self._config.shutdown_timeout, _GRACE_S))
 
 
 def _limits() -> Limits:

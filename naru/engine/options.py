@@ -82,7 +82,7 @@ OPTIONS = (
     Option("labels", "list", "--label", "labels", "label of the engine, shown by info",
            reloadable=True, metavar="KEY=VALUE"),
     Option("shutdown_timeout", "int", "--shutdown-timeout", "shutdown-timeout",
-           "seconds that requests under way may take when the engine ends", 8, True,
+           "seconds that requests under way may take when the engine ends (6 at most)", 6, True,
            metavar="SECONDS"),
     Option("live_restore", "flag", "--live-restore", "live-restore",
            "containers outlive the engine: always so here, false is refused", True, True),

@@ -27,6 +27,7 @@ log = logging.getLogger("naru.http")
 Handler = Callable[[Request], Response | Coroutine[Any, Any, Answer]]
 
 _ACCEPT_BATCH = 64
+_ACCEPT_PAUSE_S = 0.1
 _PEERCRED = struct.Struct("3i")
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _BUSY_BODY = b'{"message":"the engine has too many open connections: try again later"}\n'
@@ -85,16 +86,32 @@ class Server:
             self._admit(listener, sock)
 
     def _turn_away(self, listener: Listener) -> None:
+        """Out of descriptors: spend the reserve on telling one client so."""
         log.warning("out of file descriptors: a client is turned away with 503")
-        os.close(self._reserve)
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
         try:
             sock, _address = listener.sock.accept()
             with sock:
                 self._say_busy(sock)
-        except OSError:
+        except BlockingIOError:
             pass
-        finally:
+        except OSError:
+            self._pause_accepting(listener)
+        with contextlib.suppress(OSError):
             self._reserve = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def _pause_accepting(self, listener: Listener) -> None:
+        """Nothing can be accepted at all: leave the clients in the queue for a moment."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener.sock.fileno())
+
+        def go_on() -> None:
+            if listener in self._listeners:
+                loop.add_reader(listener.sock.fileno(), self._accept, listener)
+
+        loop.call_later(_ACCEPT_PAUSE_S, go_on)
 
     def _say_busy(self, sock: socket.socket) -> None:
         answer = Response(503, _BUSY_BODY, b"Content-Type: application/json\r\n")
@@ -192,7 +209,9 @@ class Server:
         self.abort_all()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        os.close(self._reserve)
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
 
     def abort_all(self) -> None:
         """Close every connection now; what runs for it is not cancelled unless it is a stream."""
