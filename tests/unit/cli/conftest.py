@@ -76,7 +76,8 @@ class ScriptedEngine:
         status, document = found(target, parsed) if callable(found) else found
         data = document if isinstance(document, bytes) else json.dumps(document).encode()
         data = b"" if status == 204 else data
-        head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(data)}\r\n\r\n"
+        kind = "Content-Type: application/json"
+        head = f"HTTP/1.1 {status} X\r\n{kind}\r\nContent-Length: {len(data)}\r\n\r\n"
         connection.sendall(head.encode() + data)
         return True
 

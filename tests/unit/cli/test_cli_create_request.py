@@ -136,8 +136,11 @@ def test_the_same_as_docker(
 
 
 def _comparable(request: tuple[str, str, Any]) -> tuple[str, str, Any]:
-    """A request without its version, and with the environment in no order."""
+    """A request without its version; what docker keeps in Go maps is in no order."""
     method, target, body = request
-    if isinstance(body, dict) and body.get("Env"):
-        body["Env"] = sorted(body["Env"])
+    if isinstance(body, dict):
+        host = body.get("HostConfig") or {}
+        for part, name in ((body, "Env"), (host, "Binds"), (host, "Links")):
+            if part.get(name):
+                part[name] = sorted(part[name])
     return method, target.partition("/")[2].partition("/")[2], body
