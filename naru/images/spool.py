@@ -12,6 +12,7 @@ from naru.base.errors import InvalidParameter
 from naru.kernel.files import write_all
 from naru.kernel.threads import offload
 from naru.storage.archive import compression
+from naru.storage.disk import explained
 
 _WRITE_BYTES = 1 << 20
 
@@ -54,8 +55,9 @@ class Spool:
 
 
 async def receive(stream: AsyncIterator[bytes], directory: str) -> Spool:
-    """The whole `stream` as it comes. Raises: OSError of the disk, whatever the stream raises."""
-    spool = Spool(temporary_file(directory))
+    """The whole `stream` as it comes. Raises: Internal of the disk, whatever the stream raises."""
+    with explained("receive the archive"):
+        spool = Spool(temporary_file(directory))
     try:
         parts: list[bytes] = []
         waiting = 0
@@ -63,9 +65,11 @@ async def receive(stream: AsyncIterator[bytes], directory: str) -> Spool:
             parts.append(chunk)
             waiting += len(chunk)
             if waiting >= _WRITE_BYTES:
-                await offload(_append, spool.fd, parts)
+                with explained("receive the archive"):
+                    await offload(_append, spool.fd, parts)
                 parts, waiting = [], 0
-        await offload(_append, spool.fd, parts)
+        with explained("receive the archive"):
+            await offload(_append, spool.fd, parts)
     except BaseException:
         spool.close()
         raise
@@ -89,8 +93,9 @@ def inflate(spool: Spool, directory: str) -> Spool:
 
     plain = Spool(temporary_file(directory))
     try:
-        for chunk in compression.decompress(spool.form, read, compression.Limits()):
-            write_all(plain.fd, chunk)
+        with explained("unpack the archive"):
+            for chunk in compression.decompress(spool.form, read, compression.Limits()):
+                write_all(plain.fd, chunk)
     except BaseException:
         plain.close()
         raise

@@ -1,6 +1,8 @@
 """What to say when the disk, or the supply of descriptors, fails."""
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 from naru.base.errors import Internal, NaruError, Unavailable
 
@@ -12,3 +14,12 @@ def explain(error: OSError, what: str) -> NaruError:
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Unavailable(f"cannot {what}: too many open files; try again")
     return Internal(f"cannot {what}: {error}")
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns an OSError of the block into the error to show when `what` failed."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, what) from error

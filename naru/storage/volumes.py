@@ -29,6 +29,7 @@ from naru.base.undo import Undo
 from naru.kernel.files import open_in_root, remove_tree
 from naru.kernel.mount import bind, is_mount_point, mount_filesystem, mount_tmpfs, unmount
 from naru.kernel.threads import offload, offload_bulk
+from naru.storage.disk import explained
 from naru.storage.metadata import Database
 from naru.storage.tree_copy import copy_tree
 
@@ -176,8 +177,9 @@ class Volumes:
         )
         async with Undo(f"create volume {name}") as undo:
             undo.push("directory", lambda: offload_bulk(self._discard, name))
-            await offload(self._make_directory, name)
-            DIRECTORY_MADE()
+            with explained(f"create volume {name}"):
+                await offload(self._make_directory, name)
+                DIRECTORY_MADE()
             undo.push("record", lambda: self._db.delete(KIND, name))
             await self._db.put(KIND, name, msgspec.json.encode(volume))
             RECORD_MADE()
@@ -216,8 +218,9 @@ class Volumes:
     async def _remove(self, name: str) -> None:
         volume = self._volumes.pop(name)
         try:
-            aside = await offload(self._move_aside, name)
-            MOVED_ASIDE()
+            with explained(f"remove volume {name}"):
+                aside = await offload(self._move_aside, name)
+                MOVED_ASIDE()
             await self._db.delete(KIND, name)
             RECORD_REMOVED()
         except BaseException:
@@ -320,12 +323,13 @@ class Volumes:
         """Fill an empty volume with what the mounted root file system has at `destination`.
 
         Nothing happens when the volume holds something, or the image has no directory there.
-        Raises: OSError.
+        Raises: NotFound, Internal (disk full).
         """
         holder = f"copy-up-{new_id()}"
         path = await self.acquire(name, holder)
         try:
-            await offload_bulk(_copy_up, path, rootfs, destination)
+            with explained(f"fill volume {name} from the image"):
+                await offload_bulk(_copy_up, path, rootfs, destination)
         finally:
             await self.release(name, holder)
 

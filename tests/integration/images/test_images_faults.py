@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from image_lab import Lab, run_lab, tar_of
 
 from naru.base import failpoints
+from naru.base.errors import Internal, InvalidParameter
+from naru.kernel.mount import mount_tmpfs, unmount
 
 pytestmark = pytest.mark.root
 
@@ -133,3 +136,36 @@ def test_every_declared_point_is_known_by_name() -> None:
         "images.load-layers",
         "images.load-spooled",
     }
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 12 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount_tmpfs(str(place), "size=12m")
+    yield place
+    unmount(str(place))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(small_disk: Path) -> None:
+    big = tar_of({f"file{n}": os.urandom(1 << 20) for n in range(9)})
+
+    async def work(lab: Lab) -> None:
+        await lab.import_(BASE_TAR, repository="base", tag="1")
+        for bring in (lab.import_, lab.load):
+            with pytest.raises((Internal, InvalidParameter), match=r"no space left|neither"):
+                await bring(big * 2)
+        with pytest.raises(Internal, match="no space left on device"):
+            await lab.load(wrapped)
+        assert lab.names() == {"base:1"}
+        assert len(lab.snapshots.layers()) == 1
+        await lab.images.remove("base:1")
+        assert lab.snapshots.layers() == []
+
+    async def make(lab: Lab) -> bytes:
+        await lab.import_(big, repository="big", tag="1")
+        return await lab.save("big:1")
+
+    wrapped = run_lab(small_disk.parent / "roomy", make)
+    run_lab(small_disk, work)
