@@ -34,7 +34,7 @@ EXIT_CLEARED = declare("exit.cleared")
 EXIT_RECORDED = declare("exit.recorded")
 
 _ALIVE = frozenset({"running", "paused"})
-_KILL_WAIT_S = 10.0
+_KILL_WAIT_S = 2.0
 
 
 class Lifecycle:
@@ -250,8 +250,13 @@ class Lifecycle:
         if ended is None or await _within(ended, None if timeout_s < 0 else timeout_s):
             return
         await self._signal(container.id, signals.SIGKILL)
+        await self._insist(container.id, ended)
+
+    async def _insist(self, identifier: str, ended: asyncio.Event) -> None:
+        """Wait for the end of a killed workload; processes outside its pid namespace are killed."""
         if not await _within(ended, _KILL_WAIT_S):
-            await self._deps.runtime.kill_all(container.id)
+            with contextlib.suppress(Conflict):
+                await self._deps.runtime.kill_all(identifier)
             await ended.wait()
 
     async def _mark_stopped_by_user(self, identifier: str) -> None:
@@ -273,7 +278,8 @@ class Lifecycle:
         self._deps.emit(
             "container", "kill", identifier, labels.of_event(container, signal=str(number))
         )
-        if container.state.status == "paused":
+        if container.state.status == "paused" or number == signals.SIGKILL:
+            # Frozen processes do not even die; a commit freezes without the record saying so.
             await self._deps.runtime.resume(identifier)
 
     async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
@@ -291,7 +297,7 @@ class Lifecycle:
             await self._mark_stopped_by_user(container.id)
         await self._signal(container.id, number)
         if number == signals.SIGKILL and ended is not None:
-            await _within(ended, _KILL_WAIT_S)
+            await self._insist(container.id, ended)
 
     async def end(self, container: Container) -> None:
         """Kill whatever runs of it and wait: for removal with force."""

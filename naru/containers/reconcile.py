@@ -99,6 +99,8 @@ class Reconciler:
         """The record that fits what runs (or has just ended: watching it then ends the run)."""
         assert seen.process is not None and seen.monitor is not None
         observed = container.state
+        if observed.status != "paused" and seen.status == "running":
+            await self._deps.runtime.resume(container.id)  # an interrupted commit froze it
         if observed.pid == seen.process.pid and observed.status in ("running", "paused"):
             return container
         observed = State(

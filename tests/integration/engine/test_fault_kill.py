@@ -1,0 +1,82 @@
+"""SIGKILL narud at every failpoint that its story passes: nothing told is lost, nothing is left."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from engine_lab import ApiError, EngineLab, engine_lab, until
+from fault_story import World, check, clean_world, tell
+
+pytestmark = pytest.mark.root
+
+
+def passed_points(lab: EngineLab, directory: Path) -> tuple[list[str], list[str]]:
+    """The failpoints up to the first image, and those of the story, each once and in order."""
+    log = directory / "points"
+    lab.start({"NARU_FAILPOINT_LOG": str(log)})
+    lab.make_busybox()
+    first = log.read_text().split()
+    log.write_text("")
+    world = World()
+    assert tell(lab, world, stop_at_error=True) is None
+    check(lab, world)
+    clean_world(lab)
+    assert lab.stop() == 0
+    return list(dict.fromkeys(first)), list(dict.fromkeys(log.read_text().split()))
+
+
+def ended(lab: EngineLab) -> bool:
+    return lab.process is not None and lab.process.poll() is not None
+
+
+def looked_after(lab: EngineLab, world: World, point: str, stopped_at: str | None) -> None:
+    """A new narud on what the killed one left: it must hold, and be clean in the end."""
+    lab.start()
+    try:
+        check(lab, world)
+        with contextlib.suppress(ApiError):
+            lab.make_busybox()
+        clean_world(lab)
+    except (AssertionError, OSError, ApiError) as error:
+        raise AssertionError(f"killed at {point} in {stopped_at}: {error}") from error
+    assert lab.stop() == 0
+
+
+def killed_from_the_beginning(point: str) -> None:
+    """A point that an engine passes once only, or before its first image: on a new engine."""
+    with engine_lab(2) as lab:
+        lab.launch({"NARU_FAILPOINTS": f"{point}=kill"})
+        world = World()
+        with contextlib.suppress(OSError, ApiError, AssertionError):
+            lab.ready()
+            lab.make_busybox()
+            tell(lab, world, stop_at_error=True)
+        until(lambda: ended(lab), f"{point} kills narud")
+        looked_after(lab, world, point, "the first steps")
+
+
+def killed_in_the_story(lab: EngineLab, points: Sequence[str]) -> list[str]:
+    """Kill at each point; the points that are not passed again."""
+    rare = []
+    for point in points:
+        lab.start({"NARU_FAILPOINTS": f"{point}=kill"})
+        world = World()
+        stopped_at = tell(lab, world, stop_at_error=True)
+        if stopped_at is None and not ended(lab):
+            rare.append(point)
+            clean_world(lab)
+            assert lab.stop() == 0
+            continue
+        until(lambda: ended(lab), f"{point} kills narud")
+        looked_after(lab, world, point, stopped_at)
+    return rare
+
+
+def test_killed_at_every_point(tmp_path: Path) -> None:
+    with engine_lab(1) as lab:
+        first, story = passed_points(lab, tmp_path)
+        assert len(story) > 40, story
+        rare = killed_in_the_story(lab, story)
+    for point in dict.fromkeys([*rare, *first]):
+        killed_from_the_beginning(point)
