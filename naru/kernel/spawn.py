@@ -17,6 +17,7 @@ import queue
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _CGROUPS = "/sys/fs/cgroup"
 _UNIFIED = f"{_CGROUPS}/unified"
 _DEV_NULL = "/dev/null"
 _OUTPUT_LIMIT = 1 << 20
+_SETTLE_S = 1.0
 
 
 @dataclass(slots=True)
@@ -173,15 +175,19 @@ class _PrivateThread:
 
     It spawns from a copy of narud's mount namespace, and takes a fresh one (0.1 ms) when narud's
     mounts changed since: mounts that do not propagate are right too. Shared mounts stay peers of
-    narud's, so a container's `rshared` volume reaches the host as it should.
+    narud's, so a container's `rshared` volume reaches the host as it should. When it idles it
+    follows changes a second later, so that what the host unmounts is not kept busy.
     """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Child], Future[Child]] | None]
         self._jobs = queue.SimpleQueue()
-        self._changes = select.poll()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._changes, self._events = select.poll(), select.poll()
+        self._events.register(self._wake, select.POLLIN)
         self._home = self._table = -1
-        self._hidden = self._closed = False
+        self._behind = self._closed = False
+        self._due = 0.0
         self._thread = threading.Thread(target=self._run, name="naru-spawn", daemon=True)
         self._thread.start()
 
@@ -190,16 +196,18 @@ class _PrivateThread:
             raise Internal("the spawner is closed")
         done: Future[Child] = Future()
         self._jobs.put((job, done))
+        os.eventfd_write(self._wake, 1)
         return done.result()
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._jobs.put(None)
+            os.eventfd_write(self._wake, 1)
             self._thread.join()
 
     def _run(self) -> None:
-        while (item := self._jobs.get()) is not None:
+        while (item := self._next()) is not None:
             job, done = item
             try:
                 self._refresh()
@@ -207,8 +215,23 @@ class _PrivateThread:
             except BaseException as error:
                 done.set_exception(error)
             del item, job, done
-        for fd in {self._home, self._table} - {-1}:
+        for fd in {self._home, self._table, self._wake} - {-1}:
             os.close(fd)
+
+    def _next(self) -> tuple[Callable[[], Child], Future[Child]] | None:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._jobs.get_nowait()
+            left_ms = max(0.0, self._due - time.monotonic()) * 1000 if self._behind else None
+            ready = [fd for fd, _ in self._events.poll(left_ms)]
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            if self._table in ready and not self._behind:
+                self._behind, self._due = True, time.monotonic() + _SETTLE_S
+            if self._behind and time.monotonic() >= self._due:
+                self._due += _SETTLE_S
+                with contextlib.suppress(OSError):
+                    self._refresh()
 
     def _refresh(self) -> None:
         if self._home < 0:
@@ -216,12 +239,13 @@ class _PrivateThread:
             self._table = os.open("/proc/thread-self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
             self._home = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
             self._changes.register(self._table, select.POLLPRI)
-        if self._changes.poll(0):
-            self._hidden = False
-        if not self._hidden:
+            self._events.register(self._table, select.POLLPRI)
+            self._behind = True
+        if self._changes.poll(0) or self._behind:
+            self._behind, self._due = True, time.monotonic() + _SETTLE_S
             syscalls.setns(self._home, syscalls.CLONE_NEWNS)
             _hide_unified()
-            self._hidden = True
+            self._behind = False
 
 
 def _hide_unified() -> None:

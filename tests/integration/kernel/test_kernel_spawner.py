@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,24 @@ def test_nothing_that_was_unmounted_is_kept_busy(spawner: Spawner, tmp_path: Pat
     assert _run(spawner, f"grep -c ' {target} ' /proc/self/mountinfo") == (0, "1\n")
     mount.unmount(target, lazy=False)
     assert _run(spawner, f"grep -c ' {target} ' /proc/self/mountinfo") == (1, "0\n")
+
+
+def _thread_mounts() -> list[str]:
+    """What each thread of this process sees mounted."""
+    return [(task / "mountinfo").read_text() for task in Path("/proc/self/task").iterdir()]
+
+
+def test_an_idle_spawner_lets_go_too(spawner: Spawner, tmp_path: Path) -> None:
+    target = str(tmp_path / "mounted")
+    os.mkdir(target)
+    mount.mount_tmpfs(target, "size=64k")
+    assert _run(spawner, "true")[0] == 0
+    mount.unmount(target, lazy=False)
+    assert any(f" {target} " in text for text in _thread_mounts())
+    deadline = time.monotonic() + 10
+    while any(f" {target} " in text for text in _thread_mounts()):
+        assert time.monotonic() < deadline, "the spawner holds on to an unmounted file system"
+        time.sleep(0.05)
 
 
 def test_mounts_made_by_a_child_in_a_shared_folder_reach_the_host(
