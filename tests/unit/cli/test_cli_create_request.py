@@ -117,13 +117,18 @@ def test_a_failed_start_has_its_own_status(engine: Any, reason: str, code: int) 
 @pytest.mark.skipif(DOCKER is None, reason="no docker CLI here")
 @pytest.mark.parametrize("words", CASES)
 def test_the_same_as_docker(
-    words: str, engine: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str,
+    engine: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert DOCKER is not None
+    monkeypatch.setenv("HOME", str(tmp_path))
     theirs = subprocess.run(
         [DOCKER, *shlex.split(words)],
         capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=30,
-        env={**os.environ, "HOME": str(tmp_path)},
+        env=dict(os.environ),
     )  # fmt: skip
     wanted = [_comparable(request) for request in engine.requests]
     engine.requests.clear()
