@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,13 @@ def test_fish_reads_its_script() -> None:
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
 def test_zsh_reads_its_script() -> None:
     subprocess.run(["zsh", "-n"], input=zsh_script(), text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [("naru.bash", bash_script), ("_naru", zsh_script), ("naru.fish", fish_script)],
+)
+def test_the_packaged_scripts_are_the_generated_ones(name: str, script: Callable[[], str]) -> None:
+    """When this fails: write them anew with `naru completion SHELL` into packaging/completions."""
+    packaged = Path(__file__).resolve().parents[3] / "packaging/completions" / name
+    assert packaged.read_text() == script()
