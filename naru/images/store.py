@@ -43,11 +43,13 @@ class ImageStore:
         self._records: dict[str, ImageRecord] = {}
         self._diff_ids: dict[str, tuple[str, ...]] = {}
         self._tags: dict[str, tuple[Reference, str]] = {}
+        self._names: dict[str, dict[str, Reference]] = {}
+        self._images: dict[str, Image] = {}
         for _, record in self._rows(IMAGE, ImageRecord):
             self._admit(record)
         for key, tag in self._rows(TAG, TagRecord):
             if tag.image_id in self._records:
-                self._tags[key] = (parse_reference(key), tag.image_id)
+                self._name(parse_reference(key), tag.image_id)
             else:
                 log.warning("tag %s names the missing image %s: left out", key, tag.image_id)
 
@@ -70,6 +72,7 @@ class ImageStore:
             log.error("image %s lacks layer %s and is left out", record.id, missing[0])
             return
         self._records[record.id] = record
+        self._images.pop(record.id, None)
         self._diff_ids[record.id] = tuple(config.rootfs.diff_ids)
 
     # -- reading
@@ -81,7 +84,11 @@ class ImageStore:
         record = self._records.get(image_id)
         if record is None:
             return None
-        return Image(record, self.references(image_id), self.size_of(self._diff_ids[image_id]))
+        image = self._images.get(image_id)
+        if image is None:
+            size = self.size_of(self._diff_ids[image_id])
+            image = self._images[image_id] = Image(record, self.references(image_id), size)
+        return image
 
     def ids(self) -> list[str]:
         return list(self._records)
@@ -92,7 +99,7 @@ class ImageStore:
 
     def references(self, image_id: str) -> list[Reference]:
         """What names the image, in order of the whole reference."""
-        return [ref for _, (ref, owner) in sorted(self._tags.items()) if owner == image_id]
+        return [ref for _, ref in sorted(self._names.get(image_id, {}).items())]
 
     def lookup(self, ref: Reference) -> str | None:
         found = self._tags.get(tag_key(ref))
@@ -133,7 +140,7 @@ class ImageStore:
         AFTER_RECORD()
         self._admit(record)
         for ref in tags:
-            self._tags[tag_key(ref)] = (ref, record.id)
+            self._name(ref, record.id)
 
     async def tag(self, ref: Reference, image_id: str, now_ns: int) -> None:
         record = msgspec.structs.replace(self._records[image_id], last_tagged_ns=now_ns)
@@ -149,13 +156,13 @@ class ImageStore:
         record = msgspec.structs.replace(record, parent=parent)
         await self._db.put(IMAGE, image_id, msgspec.json.encode(record))
         self._records[image_id] = record
+        self._images.pop(image_id, None)
 
     async def untag(self, refs: Sequence[Reference]) -> None:
         BEFORE_RECORD()
         await self._db.batch([Delete(TAG, tag_key(ref)) for ref in refs])
         AFTER_RECORD()
-        for ref in refs:
-            self._tags.pop(tag_key(ref), None)
+        self._forget_names(refs)
 
     async def remove(self, image_id: str) -> None:
         """Drop an image with every tag that names it; its children become parentless."""
@@ -170,8 +177,24 @@ class ImageStore:
         BEFORE_RECORD()
         await self._db.batch(ops)
         AFTER_RECORD()
-        for ref in refs:
-            self._tags.pop(tag_key(ref), None)
-        self._records.update({orphan.id: orphan for orphan in orphans})
+        self._forget_names(refs)
+        self._names.pop(image_id, None)
+        for orphan in orphans:
+            self._records[orphan.id] = orphan
+            self._images.pop(orphan.id, None)
         self._records.pop(image_id, None)
+        self._images.pop(image_id, None)
         self._diff_ids.pop(image_id, None)
+
+    def _name(self, ref: Reference, image_id: str) -> None:
+        self._forget_names((ref,))
+        self._tags[tag_key(ref)] = (ref, image_id)
+        self._names.setdefault(image_id, {})[tag_key(ref)] = ref
+        self._images.pop(image_id, None)
+
+    def _forget_names(self, refs: Sequence[Reference]) -> None:
+        for ref in refs:
+            found = self._tags.pop(tag_key(ref), None)
+            if found is not None:
+                self._names.get(found[1], {}).pop(tag_key(ref), None)
+                self._images.pop(found[1], None)

@@ -9,6 +9,7 @@ record without a directory, whose removal is then finished. A directory with dat
 (the database was damaged) is taken up again: data is never thrown away for want of a row.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -44,6 +45,7 @@ LIST_FILTERS = frozenset({"dangling", "driver", "label", "name"})
 PRUNE_FILTERS = frozenset({"all", "label", "label!"})
 _OPTIONS = {"type": ("device",), "device": ("type",), "o": ("device", "type")}
 _LONGEST_NAME = 255
+_REMOVED = ".removed"
 
 DIRECTORY_MADE = declare("volumes.directory-made")
 RECORD_MADE = declare("volumes.record-made")
@@ -82,7 +84,7 @@ class Volumes:
         self._users_of: UsersOf = _nobody
         self._holders: dict[str, set[str]] = {}
         self._volumes: dict[str, Volume] = {}
-        os.makedirs(root, 0o700, exist_ok=True)
+        os.makedirs(os.path.join(root, _REMOVED), 0o700, exist_ok=True)
         for name, body in db.all(KIND):
             try:
                 self._volumes[name] = msgspec.json.decode(body, type=Volume)
@@ -217,26 +219,25 @@ class Volumes:
 
     async def _remove(self, name: str) -> None:
         volume = self._volumes.pop(name)
-        try:
+        aside = os.path.join(self._root, _REMOVED, secrets.token_hex(8))
+        async with Undo(f"remove volume {name}") as undo:
+            undo.push("record", lambda: self._volumes.setdefault(name, volume))
+            undo.push("directory", lambda: offload(self._move_back, name, aside))
             with explained(f"remove volume {name}"):
-                aside = await offload(self._move_aside, name)
+                await offload(self._move_aside, name, aside)
                 MOVED_ASIDE()
             await self._db.delete(KIND, name)
-            RECORD_REMOVED()
-        except BaseException:
-            self._volumes[name] = volume
-            raise
+        RECORD_REMOVED()
         await offload_bulk(remove_tree, aside)
 
-    def _move_aside(self, name: str) -> str:
+    def _move_aside(self, name: str, aside: str) -> None:
         unmount(self._mount_point(name))
-        removed = os.path.join(self._root, ".removed")
-        os.makedirs(removed, 0o700, exist_ok=True)
-        aside = os.path.join(removed, secrets.token_hex(8))
-        directory = os.path.join(self._root, name)
-        if os.path.lexists(directory):
-            os.rename(directory, aside)
-        return aside
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(os.path.join(self._root, name), aside)
+
+    def _move_back(self, name: str, aside: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(aside, os.path.join(self._root, name))
 
     def _discard(self, name: str) -> None:
         remove_tree(os.path.join(self._root, name))
@@ -341,7 +342,9 @@ class Volumes:
         Call once at the start, before any other change.
         """
         existing = set(container_ids)
-        await offload_bulk(remove_tree, os.path.join(self._root, ".removed"))
+        removed = os.path.join(self._root, _REMOVED)
+        for name in await offload(os.listdir, removed):
+            await offload_bulk(remove_tree, os.path.join(removed, name))
         for name, volume in list(self._volumes.items()):
             if not await offload(os.path.isdir, os.path.join(self._root, name)):
                 log.warning("volume %s has no directory: its removal is finished", name)

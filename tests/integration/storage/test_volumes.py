@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
+from naru.kernel.files import remove_tree
 from naru.kernel.mount import is_mount_point
 from naru.storage.metadata import Database
 from naru.storage.volumes import ANONYMOUS, KIND, Volumes
@@ -256,3 +260,60 @@ def test_restart_finishes_what_was_begun(tmp_path: Path) -> None:
 
     run(tmp_path, make)
     run(tmp_path, restart)
+
+
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from test_volumes import VolumeLab, run
+
+async def work(lab):
+    if sys.argv[2] == "create":
+        await lab.volumes.create("fresh")
+    else:
+        await lab.volumes.remove("base")
+
+run(Path(sys.argv[1]), work)
+"""
+
+
+@pytest.mark.parametrize("action", ["kill", "enospc"])
+@pytest.mark.parametrize("operation", ["create", "remove"])
+def test_killed_or_failing_at_every_step(tmp_path: Path, operation: str, action: str) -> None:
+    async def prepare(lab: VolumeLab) -> None:
+        await lab.volumes.create("base")
+        (tmp_path / "volumes/base/_data/file").write_text("x")
+
+    async def look(lab: VolumeLab) -> None:
+        await lab.volumes.collect_garbage([])
+        names = lab.names()
+        assert set(names) <= {"base", "fresh"}
+        assert "base" in names or operation == "remove"
+        for name in names:
+            await lab.volumes.acquire(name, "c")
+        if "base" in names:
+            assert (tmp_path / "volumes/base/_data/file").read_text() == "x"
+        left = {path.name for path in (tmp_path / "volumes").iterdir() if any(path.iterdir())}
+        assert left == set(names)
+
+    points = [
+        "volumes.directory-made", "volumes.record-made",
+    ] if operation == "create" else ["volumes.moved-aside", "volumes.record-removed"]  # fmt: skip
+    for point in points:
+        remove_tree(str(tmp_path))
+        tmp_path.mkdir()
+        run(tmp_path, prepare)
+        path = [*sys.path, str(Path(__file__).parent)]
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, str(tmp_path), operation],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(path),
+                "NARU_FAILPOINTS": f"{point}={action}",
+            },
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == (-signal.SIGKILL if action == "kill" else 1), done.stderr
+        run(tmp_path, look)
