@@ -75,13 +75,17 @@ class Unpacked:
     spills: list[tuple[int, bytes]] = field(default_factory=list)
 
 
-def is_whiteout(name: bytes) -> bool:
-    return name.rstrip(b"/").rpartition(b"/")[2].startswith(WHITEOUT)
+def is_marker(path: bytes) -> bool:
+    """Whether a layer's entry says something about other files instead of being one."""
+    if WHITEOUT not in path:
+        return False
+    *above, name = path.rstrip(b"/").split(b"/")
+    return name.startswith(WHITEOUT) or any(part.startswith(_META) for part in above)
 
 
 def has_layer_payload(entry: Entry) -> bool:
     """Whether a layer's entry becomes a file with content."""
-    return entry.kind == headers.REGULAR and not is_whiteout(entry.name)
+    return entry.kind == headers.REGULAR and not is_marker(entry.name)
 
 
 class Unpacker:
@@ -138,6 +142,8 @@ class Unpacker:
         parent, _, name = path.rpartition(b"/")
         if path.startswith(b"/") or name in (b"", b".", b".."):
             path = clean(path)
+            if entry.kind != headers.DIRECTORY:
+                raise ArchiveError(f"refused: {show(entry.name)} cannot be the name of a file")
             if not path:
                 return  # the root itself keeps what it has, as in Docker
             parent, _, name = path.rpartition(b"/")
