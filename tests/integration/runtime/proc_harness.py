@@ -173,9 +173,11 @@ async def rig(
         binary = crun or await detect_binary(spawner, "/usr/bin/crun")
         settings = RuntimeSettings(str(exec_root), str(folder), "/usr/bin/conmon", {"crun": binary})
         made = Rig(folder, Runtime(settings, spawner, host), spawner, prefix)
-        yield made
-        for state in made.runtime.states():
-            await made.runtime.delete(state.container_id)
+        try:
+            yield made
+        finally:
+            for state in made.runtime.states():
+                await made.runtime.delete(state.container_id)
     finally:
         spawner.close()
         mount.unmount(str(exec_root))
