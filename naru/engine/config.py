@@ -14,7 +14,7 @@ import msgspec
 
 from naru.base.errors import InvalidParameter
 from naru.base.units import parse_size
-from naru.engine.options import OPTIONS, Option
+from naru.engine.options import NOT_OFFERED, OPTIONS, STATED, Option
 
 BY_FLAG = {flag: o for o in OPTIONS for flag in (o.flag, o.short) if flag is not None}
 BY_KEY = {option.key: option for option in OPTIONS if option.key is not None}
@@ -135,13 +135,33 @@ def read_file(path: str, *, must_exist: bool) -> dict[str, Any]:
         body = msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"invalid JSON in {path}: {error}") from error
-    unknown = sorted(key for key in body if key not in BY_KEY)
+    _check_stated(body, path)
+    unknown = sorted(key for key in body if key not in BY_KEY and key not in STATED)
     if unknown:
         raise ConfigError(
             f"the following directives don't match any configuration option of narud in {path}: "
             + ", ".join(unknown)
         )
-    return {BY_KEY[key].name: _typed(BY_KEY[key], value, path) for key, value in body.items()}
+    return {
+        BY_KEY[key].name: _typed(BY_KEY[key], value, path)
+        for key, value in body.items()
+        if key in BY_KEY
+    }
+
+
+def _check_stated(body: Mapping[str, Any], path: str) -> None:
+    """Raises: ConfigError for Docker's options that ask for what is not offered."""
+    refused = sorted(key for key in body if key in NOT_OFFERED)
+    if refused:
+        raise ConfigError(f"{path}: Docker's options not offered by Naru: {', '.join(refused)}")
+    for key, accepted in STATED.items():
+        if key in body and not any(_same(body[key], value) for value in accepted):
+            shown = " or ".join(msgspec.json.encode(value).decode() for value in accepted)
+            raise ConfigError(f"{path}: {key}: Naru offers only {shown}")
+
+
+def _same(one: Any, other: object) -> bool:
+    return type(one) is type(other) and one == other
 
 
 def _typed(option: Option, value: Any, path: str) -> Any:

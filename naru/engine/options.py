@@ -87,3 +87,40 @@ OPTIONS = (
     Option("live_restore", "flag", "--live-restore", "live-restore",
            "containers outlive the engine: always so here, false is refused", True, True),
 )  # fmt: skip
+
+# Docker's options that are not choices here: the values that say what is true anyway. Any other
+# value, and any other of Docker's options, is refused with the reason.
+STATED: dict[str, tuple[object, ...]] = {
+    "allow-direct-routing": (False,),
+    "bridge-accept-fwmark": ("",),
+    "debug-addr": ("",),
+    "exec-opts": ([], ["native.cgroupdriver=cgroupfs"]),
+    "experimental": (False,),
+    "features": ({},),
+    "firewall-backend": ("nftables", ""),
+    "icc": (True,),
+    "insecure-registries": ([],),
+    "ip-forward": (True,),
+    "ip-masq": (True,),
+    "ip6tables": (True,),
+    "iptables": (True,),
+    "ipv6": (False,),
+    "raw-logs": (False,),
+    "registry-mirrors": ([],),
+    "selinux-enabled": (False,),
+    "storage-driver": ("overlay2", "overlay"),
+    "storage-opts": ([],),
+    "userland-proxy": (False,),
+    "userns-remap": ("",),
+}
+
+NOT_OFFERED = frozenset(
+    {"allow-nondistributable-artifacts", "api-cors-header", "authorization-plugins", "bridge",
+     "builder", "cdi-spec-dirs", "cgroup-manager", "containerd", "containerd-namespace",
+     "containerd-plugin-namespace", "cpu-rt-period", "cpu-rt-runtime", "default-gateway",
+     "default-gateway-v6", "default-ipc-mode", "default-network-opts", "fixed-cidr",
+     "fixed-cidr-v6", "http-proxy", "https-proxy", "max-concurrent-downloads",
+     "max-concurrent-uploads", "max-download-attempts", "metrics-addr", "network-control-plane-mtu",
+     "no-proxy", "node-generic-resources", "oom-score-adjust", "proxies", "rootless", "runtimes",
+     "seccomp-profile", "swarm-default-advertise-addr", "userland-proxy-path", "validate"}
+)  # fmt: skip

@@ -45,7 +45,7 @@ def test_the_file_speaks_as_dockers_does(tmp_path: Path) -> None:
             "hosts": ["unix:///x"], "bip": "10.1.0.1/16", "log-opts": {"max-file": "2"},
             "default-address-pools": [{"base": "10.0.0.0/8", "size": 24}],
             "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 5, "Hard": 6}},
-            "live-restore": True,
+            "live-restore": True, "storage-driver": "overlay2", "userland-proxy": False,
         },
     )  # fmt: skip
     config = load(["--config-file", path])
@@ -57,6 +57,9 @@ def test_the_file_speaks_as_dockers_does(tmp_path: Path) -> None:
     ("body", "argv", "text"),
     [
         ({"nope": 1, "also": 2}, [], "also, nope"),
+        ({"metrics-addr": "x", "runtimes": {}}, [], "not offered by Naru: metrics-addr, runtimes"),
+        ({"iptables": False}, [], "iptables: Naru offers only true"),
+        ({"userland-proxy": 0}, [], "userland-proxy: Naru offers only false"),
         ({"debug": "yes"}, [], "debug has a wrong type"),
         ({"mtu": True}, [], "mtu has a wrong type"),
         ({"hosts": [1]}, [], "hosts has a wrong type"),
