@@ -84,7 +84,8 @@ class Volumes:
         self._users_of: UsersOf = _nobody
         self._holders: dict[str, set[str]] = {}
         self._volumes: dict[str, Volume] = {}
-        os.makedirs(os.path.join(root, _REMOVED), 0o700, exist_ok=True)
+        for folder in (root, os.path.join(root, _REMOVED)):
+            os.makedirs(folder, 0o700, exist_ok=True)
         for name, body in db.all(KIND):
             try:
                 self._volumes[name] = msgspec.json.decode(body, type=Volume)
