@@ -14,6 +14,21 @@ from naru.images.service import ImageService
 from naru.runtime.facts import HostFacts
 
 _LOG_DRIVERS = ["json-file", "local", "none"]
+_COUNTS = (
+    "Containers",
+    "ContainersRunning",
+    "ContainersPaused",
+    "ContainersStopped",
+    "Images",
+)
+_NO_SWARM = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
 
 
 class Inventory:
@@ -53,15 +68,9 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
     security = ["name=seccomp,profile=builtin"] if facts.seccomp else []
     security += ["name=apparmor"] if facts.apparmor else []
     security += ["name=cgroupns"] if facts.cgroup_version == 2 else []
-    limits = _limits(facts)
-    runtimes = {name: {"path": name} for name in sorted(facts.runtimes)}
     return {
         "ID": engine_id,
-        "Containers": 0,
-        "ContainersRunning": 0,
-        "ContainersPaused": 0,
-        "ContainersStopped": 0,
-        "Images": 0,
+        **dict.fromkeys(_COUNTS, 0),
         "Driver": "overlay2",
         "DriverStatus": [
             ["Backing Filesystem", host.backing_filesystem],
@@ -76,9 +85,9 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
             "Authorization": None,
             "Log": _LOG_DRIVERS,
         },
-        **limits,
+        **_limits(facts),
         "IPv4Forwarding": True,
-        "Debug": config.log_level == "debug",
+        "Debug": False,
         "NFd": 0,
         "OomKillDisable": facts.cgroup_version == 1,
         "NGoroutines": 0,
@@ -87,6 +96,27 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": str(facts.cgroup_version),
         "NEventsListener": 0,
+        **_host(config, host),
+        "ExperimentalBuild": False,
+        "ServerVersion": NARU_VERSION,
+        "Runtimes": {name: {"path": name} for name in sorted(facts.runtimes)},
+        "DefaultRuntime": facts.default_runtime,
+        "Swarm": _NO_SWARM,
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": facts.init_path or "",
+        "ContainerdCommit": {"ID": ""},
+        "RuncCommit": {"ID": host.programs.get(facts.default_runtime, "")},
+        "InitCommit": {"ID": ""},
+        "SecurityOptions": security,
+        "FirewallBackend": {"Driver": "nftables"},
+        "CDISpecDirs": [],
+        "Warnings": None,
+    }
+
+
+def _host(config: Config, host: Host) -> dict[str, Any]:
+    return {
         "KernelVersion": host.kernel,
         "OperatingSystem": host.operating_system,
         "OSVersion": host.os_version,
@@ -106,29 +136,7 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
         "HttpsProxy": "",
         "NoProxy": "",
         "Name": host.name,
-        "Labels": list(config.labels),
-        "ExperimentalBuild": False,
-        "ServerVersion": NARU_VERSION,
-        "Runtimes": runtimes,
-        "DefaultRuntime": facts.default_runtime,
-        "Swarm": {
-            "NodeID": "",
-            "NodeAddr": "",
-            "LocalNodeState": "inactive",
-            "ControlAvailable": False,
-            "Error": "",
-            "RemoteManagers": None,
-        },
-        "LiveRestoreEnabled": True,
-        "Isolation": "",
-        "InitBinary": facts.init_path or "",
-        "ContainerdCommit": {"ID": ""},
-        "RuncCommit": {"ID": host.programs.get(facts.default_runtime, "")},
-        "InitCommit": {"ID": ""},
-        "SecurityOptions": security,
-        "FirewallBackend": {"Driver": "nftables"},
-        "CDISpecDirs": [],
-        "Warnings": None,
+        "Labels": [],
     }
 
 
