@@ -17,6 +17,7 @@ import errno
 import logging
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -38,6 +39,8 @@ log = logging.getLogger("naru.storage.layers")
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 DRIVER = "overlay2"
+_EMPTY_ATTEMPTS = 20
+_EMPTY_PAUSE_S = 0.05
 
 _UNPACKED = declare("layers.unpacked")
 _DESCRIBED = declare("layers.described")
@@ -84,8 +87,7 @@ class Layers:
         self.set_aside: list[str] = []
         for folder in (root, self._layers_dir):
             private_directory(folder)
-        remove_tree(self._tmp_dir)
-        os.mkdir(self._tmp_dir, 0o700)
+        _empty(self._tmp_dir)
         self._layers: dict[str, Layer] = {}
         for name in os.listdir(self._layers_dir):
             self._load(name)
@@ -262,6 +264,19 @@ class Layers:
             os.rename(path, gone)
         _REMOVING()
         remove_tree(gone)
+
+
+def _empty(path: str) -> None:
+    """Make `path` an empty directory, though a dying engine's worker may still write there."""
+    for attempt in range(_EMPTY_ATTEMPTS):
+        try:
+            remove_tree(path)
+            break
+        except OSError:
+            if attempt == _EMPTY_ATTEMPTS - 1:
+                raise
+            time.sleep(_EMPTY_PAUSE_S)
+    os.mkdir(path, 0o700)
 
 
 def private_directory(path: str) -> None:

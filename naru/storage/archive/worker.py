@@ -6,6 +6,7 @@ descriptors over descriptor 3, shuts itself into the job's directory, and answer
 socket. It is not a command for people.
 """
 
+import contextlib
 import encodings.idna
 import encodings.latin_1
 import encodings.utf_8
@@ -13,6 +14,7 @@ import os
 import resource
 import socket
 import sys
+import threading
 
 from naru.base.errors import NaruError
 from naru.base.failpoints import declare
@@ -95,9 +97,21 @@ def _rebuild(root: int, out_fd: int) -> Done:
     return Done(digest=output.finish(), archive_bytes=output.total)
 
 
-def _answer(job: Job, descriptors: list[int]) -> bytes:
+def _end_with(control: socket.socket) -> None:
+    """End this process as soon as the engine hangs up or dies, whatever it is doing."""
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            control.recv(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+def _answer(control: socket.socket, job: Job, descriptors: list[int]) -> bytes:
     try:
         confine(descriptors[0], _CAPABILITIES[job.kind])
+        _end_with(control)
         return jobs.encode_done(work(job, descriptors))
     except (ArchiveError, NaruError) as error:
         return jobs.encode_failed(Failed("archive", error.message))
@@ -119,7 +133,7 @@ def main() -> int:
         received = jobs.receive_job(control)
         if received is None:
             return 0
-        control.sendall(_answer(*received))
+        control.sendall(_answer(control, *received))
     return 0
 
 

@@ -5,6 +5,7 @@ import bz2
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -205,3 +206,47 @@ def test_inodes_run_out(tmp_path: Path, workers: Any, wait: Any) -> None:
         assert os.statvfs(folder).f_favail == free
     finally:
         unmount(str(folder))
+
+
+_ENGINE = """
+import asyncio, os, sys
+from naru.kernel.spawn import Spawner
+from naru.storage.archive.workers import ArchiveWorkers
+from naru.storage.snapshots import Snapshots
+
+class Told(ArchiveWorkers):
+    def _start(self):
+        worker = super()._start()
+        print(worker.child.pid, flush=True)
+        return worker
+
+async def main():
+    snapshots = Snapshots(sys.argv[1], Told(Spawner(), spare=False))
+    await snapshots.apply_layer(None, None, None, int(sys.argv[2]))
+
+asyncio.run(main())
+"""
+
+
+def test_worker_dies_with_its_engine(tmp_path: Path, workers: Any) -> None:
+    """An unpacking that nobody waits for any more does not go on, nor stop the next start."""
+    reading, writing = os.pipe()
+    root = str(tmp_path / "root")
+    engine = subprocess.Popen(
+        [sys.executable, "-c", _ENGINE, root, str(reading)],
+        stdout=subprocess.PIPE, pass_fds=[reading],
+    )  # fmt: skip
+    os.close(reading)
+    assert engine.stdout is not None
+    worker = os.pidfd_open(int(engine.stdout.readline()))
+    data = archive(big=b"x" * 3_000_000)
+    os.write(writing, data[:60_000])
+    engine.kill()
+    engine.communicate()
+    poller = select.poll()
+    poller.register(worker, select.POLLIN)
+    assert poller.poll(10_000), "the worker outlived its engine"
+    again = Snapshots(root, workers)
+    assert os.listdir(again._tmp_dir) == []
+    for fd in (worker, writing):
+        os.close(fd)
