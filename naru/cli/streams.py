@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+from struct import Struct
 
 from naru.cli.terminal import DetachFilter
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 32768
 HEADER_BYTES = 8
+HEADER = Struct(">BxxxL").unpack_from
 STDERR_STREAM, ERROR_STREAM = 2, 3
 
 
@@ -50,13 +52,13 @@ class Demultiplexer:
         parts: list[bytes] = []
         stream = 1
         while end - at >= HEADER_BYTES:
-            length = int.from_bytes(data[at + 4 : at + 8], "big")
+            kind, length = HEADER(data, at)
             stop = at + HEADER_BYTES + length
             if stop > end:
                 break
-            if data[at] != stream:
+            if kind != stream:
                 self._flush(stream, parts)
-                parts, stream = [], data[at]
+                parts, stream = [], kind
             parts.append(data[at + HEADER_BYTES : stop])
             at = stop
         self._flush(stream, parts)
