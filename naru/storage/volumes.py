@@ -244,12 +244,15 @@ class Volumes:
         remove_tree(os.path.join(self._root, name))
 
     async def prune(self, filters: Filters) -> tuple[Sequence[str], int]:
-        """Remove unused anonymous volumes (`all`: named ones too); their names, bytes freed."""
+        """Remove unused anonymous volumes (`all`: named ones too); their names, bytes freed.
+
+        Those with options stay, as in Docker: what they mount is not ours to throw away.
+        """
         everything = parse_bool(filters, "all") is True
         gone, freed = [], 0
         unwanted = filters.get("label!", ())
         for volume in self.list({"label": filters.get("label", ())}):
-            if not everything and not volume.is_anonymous:
+            if volume.options or not (everything or volume.is_anonymous):
                 continue
             if unwanted and matches_labels(unwanted, volume.labels or {}):
                 continue
@@ -315,9 +318,10 @@ class Volumes:
             else:
                 mount_filesystem(kind, device, target, _with_address(rest))
         except OSError as error:
+            shown = self.data_dir(volume.name)
             raise Internal(
-                f"failed to mount local volume: mount {device}:{target}, data: {rest}: "
-                f"{error.strerror}"
+                f"error while mounting volume '{shown}': failed to mount local volume: mount "
+                f"{device}:{shown}, data: {rest}: {(error.strerror or str(error)).lower()}"
             ) from error
         return target
 

@@ -317,3 +317,11 @@ def test_killed_or_failing_at_every_step(tmp_path: Path, operation: str, action:
         )
         assert done.returncode == (-signal.SIGKILL if action == "kill" else 1), done.stderr
         run(tmp_path, look)
+
+
+def test_prune_leaves_volumes_with_options(tmp_path: Path) -> None:
+    async def work(lab: VolumeLab) -> None:
+        await lab.volumes.create("kept", options={"type": "tmpfs", "device": "tmpfs"})
+        assert await lab.volumes.prune({"all": ("true",)}) == ([], 0)
+
+    run(tmp_path, work)
