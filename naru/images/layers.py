@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
+from naru.base.errors import NotFound
 from naru.base.failpoints import declare
 from naru.base.undo import run_to_end
 from naru.images.store import ImageStore
@@ -123,11 +124,10 @@ class LayerStore:
             tops += [chain for chain in self._snapshots.layers() if chain not in before]
         for image_id in self._store.ids():
             wanted.update(self._store.chain_of(image_id))
-        keys = self._snapshots.keys()
-        for key in keys:
-            parent = self._snapshots.parent(key)
-            if parent is not None:
-                tops.append(parent)
+        for key in list(self._snapshots.keys()):
+            with contextlib.suppress(NotFound):  # removed meanwhile
+                parent = self._snapshots.parent(key)
+                tops += [parent] if parent is not None else []
         for top in tops:
             link: str | None = top
             while link is not None and link not in wanted and self._snapshots.has_layer(link):

@@ -254,13 +254,13 @@ class Volumes:
         for volume in self.list({"label": filters.get("label", ())}):
             if volume.options or not (everything or volume.is_anonymous):
                 continue
+            if volume.pending_for:
+                continue  # of a container that is being created
             if unwanted and matches_labels(unwanted, volume.labels or {}):
                 continue
             if self._users_of(volume.name) or self._holders.get(volume.name):
                 continue
-            size = (
-                0 if volume.options else await offload_bulk(_tree_bytes, self.data_dir(volume.name))
-            )
+            size = await offload_bulk(_tree_bytes, self.data_dir(volume.name))
             await self.remove(volume.name, force=True)
             gone.append(volume.name)
             freed += size
