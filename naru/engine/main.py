@@ -84,15 +84,15 @@ class _Narud:
     async def main(self) -> int:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_loop_error)
-        limits = _limits()
+        nofile = _raise_descriptors()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         tasks = TaskRegistry()
-        engine = await wire(self._config, tasks)
+        engine = await wire(self._config, tasks, nofile)
         try:
             await engine.open()
             api = Api(Router(ROUTES), engine.services, _host_names(self._config))
-            server = Server(api.handle, HeadEncoder(_BASE_HEADERS), tasks, limits)
+            server = Server(api.handle, HeadEncoder(_BASE_HEADERS), tasks, _limits())
             for listener in open_listeners(self._config, os.environ):
                 server.listen(listener)
             loop.add_signal_handler(signal.SIGHUP, self._reload, engine, api)
@@ -137,12 +137,17 @@ class _Narud:
         await server.shutdown(min(self._config.shutdown_timeout, _GRACE_S))
 
 
-def _limits() -> Limits:
-    """As many descriptors as we may have; some are kept for the containers' own work."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _raise_descriptors() -> tuple[int, int]:
+    """Take as many descriptors as we may have; what was the limit before is the containers'."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    return before
+
+
+def _limits() -> Limits:
+    """Connections for all descriptors but those kept for the containers' own work."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 16384 if soft == resource.RLIM_INFINITY else max(64, soft - _DESCRIPTORS_KEPT)
     return Limits(connections=min(16384, most), connections_per_peer=min(8192, most))
 

@@ -87,8 +87,10 @@ class Programs:
     versions: dict[str, str]
 
 
-async def wire(config: Config, tasks: TaskRegistry) -> Engine:
-    """Everything, constructed and not yet opened. Raises: Internal naming what is missing."""
+async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> Engine:
+    """Everything, constructed and not yet opened. `nofile`: the limit of descriptors, soft and
+    hard, that containers get unless told otherwise. Raises: Internal naming what is missing.
+    """
     key = plan.engine_key(config.data_root)
     cgroups = cgroup.detect()
     for folder in ("rootfs", "shm"):
@@ -118,7 +120,7 @@ async def wire(config: Config, tasks: TaskRegistry) -> Engine:
     store.load()
     containers = build_containers(
         container_deps.Deps(
-            settings=_settings(config, key, programs, facts),
+            settings=_settings(config, key, programs, facts, nofile),
             facts=facts,
             db=db,
             store=store,
@@ -238,9 +240,10 @@ def _runtime_settings(config: Config, programs: Programs) -> RuntimeSettings:
 
 
 def _settings(
-    config: Config, key: str, programs: Programs, facts: HostFacts
+    config: Config, key: str, programs: Programs, facts: HostFacts, nofile: tuple[int, int]
 ) -> container_deps.Settings:
     cgroupns = config.default_cgroupns_mode
+    inherited = {"nofile": nofile} if nofile[0] != nofile[1] else {}
     return container_deps.Settings(
         data_root=config.data_root,
         exec_root=config.exec_root,
@@ -250,7 +253,7 @@ def _settings(
         default_runtime=programs.default_runtime,
         default_cgroupns=cgroupns or ("private" if facts.cgroup_version == 2 else "host"),
         default_shm_bytes=config.shm_bytes,
-        default_ulimits=config.default_ulimits,
+        default_ulimits={**inherited, **config.default_ulimits},
         dns=config.dns,
         dns_search=config.dns_search,
         dns_options=config.dns_opts,
