@@ -79,6 +79,9 @@ class Lifecycle:
         except NaruError as error:
             await self._start_failed(container, 128, error.message)
             raise
+        except OSError as error:  # a full disk, no descriptors: whoever waits must hear of it
+            await self._start_failed(container, 128, str(error))
+            raise
         await self._deps.store.put(running)
         self._deps.emit("container", "start", running.id, labels.of_event(running))
         self.watch(running)
