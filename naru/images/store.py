@@ -86,7 +86,7 @@ class ImageStore:
             return None
         image = self._images.get(image_id)
         if image is None:
-            size = self.size_of(self._diff_ids[image_id])
+            size = self._size_of(self._diff_ids[image_id])
             image = self._images[image_id] = Image(record, self.references(image_id), size)
         return image
 
@@ -118,7 +118,7 @@ class ImageStore:
     def chain_of(self, image_id: str) -> list[str]:
         return chain_ids(list(self._diff_ids[image_id]))
 
-    def size_of(self, diff_ids: Sequence[str]) -> int:
+    def _size_of(self, diff_ids: Sequence[str]) -> int:
         """Bytes of the files of all layers, each counted once."""
         return sum(self._snapshots.layer_size(chain) for chain in chain_ids(list(diff_ids)))
 
