@@ -42,6 +42,11 @@ def version_key(version: str) -> tuple[int, int]:
     return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
 
 
+def authority(host: str) -> str:
+    """The Host header for an engine's address: an engine on TCP checks that it is named."""
+    return host[len("tcp://") :] if host.startswith("tcp://") else "api.naru.internal"
+
+
 class Engine:
     """An engine at `host`, reached by `dial`; the API version is agreed on at the first call."""
 
@@ -56,7 +61,7 @@ class Engine:
         self._wanted = version
         self._version: str | None = None
         self.ping_headers: Mapping[str, str] = {}
-        common = {"Host": "api.naru.internal", "User-Agent": USER_AGENT, **(headers or {})}
+        common = {"Host": authority(host), "User-Agent": USER_AGENT, **(headers or {})}
         self._http = HttpClient(dial, common)
 
     @property

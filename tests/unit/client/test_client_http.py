@@ -203,3 +203,12 @@ def test_queries() -> None:
     assert query({}) == ""
     assert filters({"b": ["2", "1"], "a": ["x"]}) == '{"a":{"x":true},"b":{"1":true,"2":true}}'
     assert filters({}) is None
+
+
+def test_the_host_header_names_a_tcp_engine() -> None:
+    ping = b"HTTP/1.1 200 OK\r\nApi-Version: 1.51\r\nContent-Length: 0\r\n\r\n"
+    dial, heard, _ = serving(ping + b"<next>" + OK)
+    api = Engine("tcp://10.0.0.1:2376", dial)
+    api.call("GET", "/x").read()
+    assert b"\r\nHost: 10.0.0.1:2376\r\n" in heard[0]
+    api.close()
