@@ -113,6 +113,11 @@ class Counter:
             sys.stderr.write(f"\r\033[2K{self._what} - {human_size(self._bytes, 3)}")
             sys.stderr.flush()
 
+    def give_up(self) -> None:
+        """Leave the line to the error that follows."""
+        if self._shown:
+            sys.stderr.write("\r\033[2K")
+
     def done(self, text: str) -> None:
         if self._on:
             sys.stderr.write(f"\r\033[2K{text} ({human_size(self._bytes, 3)})\n")

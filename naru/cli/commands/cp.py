@@ -16,7 +16,7 @@ from naru.client import containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from naru.cli.flags import Values
@@ -91,8 +91,12 @@ def _copy_out(engine: Engine, values: Values, container: str, source: str, targe
     counter = Counter(f"Copying from container to {target}", values["quiet"])
     from naru.cli.copy_archive import unpack
 
-    unpack(_counted(answer.chunks(), counter), into, rename, values["archive"])
-    counter.done(f"Successfully copied to {target}")
+    stream = _counted(answer.chunks(), counter)
+    _sent(
+        counter,
+        lambda: unpack(stream, into, rename, values["archive"]),
+        f"Successfully copied to {target}",
+    )
 
 
 def local_target(target: str, source: str, is_folder: bool) -> tuple[str, str | None]:
@@ -154,8 +158,11 @@ def _copy_in(engine: Engine, values: Values, source: str, container: str, target
         follow = values["follow-link"] or wants_folder(source)
         archive = pack(os.path.normpath(source), name, follow)
     stream = _counted(archive, counter)
-    containers.put_archive(engine, container, folder, stream, values["archive"])
-    counter.done(f"Successfully copied to {container}:{target}")
+    _sent(
+        counter,
+        lambda: containers.put_archive(engine, container, folder, stream, values["archive"]),
+        f"Successfully copied to {container}:{target}",
+    )
 
 
 def _local_mode(path: str, follow: bool) -> int:
@@ -190,6 +197,15 @@ def _counted(chunks: Iterable[bytes], counter: Counter) -> Iterator[bytes]:
     for data in chunks:
         counter.add(len(data))
         yield data
+
+
+def _sent(counter: Counter, send: Callable[[], None], text: str) -> None:
+    try:
+        send()
+    except BaseException:
+        counter.give_up()
+        raise
+    counter.done(text)
 
 
 CP = Command(
