@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal as signals
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -119,18 +119,26 @@ class Lifecycle:
                 ProcessId(observed.monitor_pid, observed.monitor_start),
                 ProcessId(observed.pid, observed.pid_start),
             )
-        EXIT_SEEN()
-        async with self._deps.store.lock(identifier):
-            await self._end_run(identifier, ended)
+
+        async def end() -> None:
+            EXIT_SEEN()
+            async with self._deps.store.lock(identifier):
+                await self._end_run(identifier, ended)
+
+        await patiently(f"the end of {identifier[:12]}", end)
 
     async def _end_run(self, identifier: str, ended: Exit) -> None:
         """Clear the run, record its end, decide on a restart. The lock is held."""
         store = self._deps.store
-        await self._recipe.clear(identifier)
-        EXIT_CLEARED()
         container = store.get(identifier)
         if container is None or container.state.status not in _ALIVE:
             return
+        try:
+            await self._recipe.clear(identifier)
+            EXIT_CLEARED()
+        except (NaruError, OSError) as error:
+            log.error("run of %s is not wholly cleared, trying again: %s", identifier[:12], error)
+            self._deps.tasks.spawn(f"clear {identifier[:12]}", self._clear_later(identifier))
         if ended.oom:
             self._deps.emit("container", "oom", identifier, labels.of_event(container))
         ran_s = max(0.0, (ended.finished_ns - container.state.started_ns) / NS)
@@ -152,7 +160,7 @@ class Lifecycle:
         )
         event = "exit-restart" if verdict.restart else "exit"
         container = replace(state.apply(container, event, observed), ports={}, sandbox_path="")
-        await store.put(container)
+        await store.observe(container)
         EXIT_RECORDED()
         self._deps.emit(
             "container",
@@ -166,6 +174,15 @@ class Lifecycle:
             self._restart_later(container, verdict.wait_s)
         elif container.host_config.auto_remove:
             self.auto_remove(identifier)
+
+    async def _clear_later(self, identifier: str) -> None:
+        async def clear() -> None:
+            async with self._deps.store.lock(identifier):
+                container = self._deps.store.get(identifier)
+                if container is None or container.state.status not in _ALIVE:
+                    await self._recipe.clear(identifier)
+
+        await patiently(f"clearing {identifier[:12]}", clear)
 
     def _restart_later(self, container: Container, wait_s: float) -> None:
         self._last_wait_s[container.id] = wait_s
@@ -363,6 +380,20 @@ class Lifecycle:
                 container.id,
                 labels.of_event(now),
             )
+
+
+async def patiently(what: str, work: Callable[[], Awaitable[None]], tries: int = 1000) -> None:
+    """Do `work`, and again after each error, waiting longer each time (5 s at most)."""
+    wait_s = 0.05
+    for _ in range(tries):
+        try:
+            await work()
+        except (NaruError, OSError) as error:
+            log.error("%s failed, trying again: %s", what, error)
+        else:
+            return
+        await asyncio.sleep(wait_s)
+        wait_s = min(wait_s * 2, 5.0)
 
 
 async def _within(event: asyncio.Event, seconds: float | None) -> bool:

@@ -11,7 +11,7 @@ from naru.base.failpoints import declare
 from naru.base.filters import Filters, matches_labels
 from naru.containers import labels, state
 from naru.containers.deps import Deps
-from naru.containers.lifecycle import Lifecycle
+from naru.containers.lifecycle import Lifecycle, patiently
 from naru.containers.model import Container
 from naru.containers.start import Recipe
 from naru.containers.waits import Waits
@@ -26,6 +26,7 @@ REMOVE_SNAPSHOT = declare("remove.snapshot-gone")
 REMOVE_FILES = declare("remove.files-gone")
 REMOVE_RECORD = declare("remove.record-gone")
 
+_AUTO_REMOVE_TRIES = 8
 _ADVICE = {
     "running": "container is running: stop the container before removing or force remove",
     "paused": "container is paused and must be unpaused first",
@@ -105,12 +106,13 @@ class Remover:
         self._deps.tasks.spawn(f"auto-remove {identifier[:12]}", self._auto_remove(identifier))
 
     async def _auto_remove(self, identifier: str) -> None:
-        try:
-            await self.remove(identifier, volumes=True, force=True)
-        except NotFound:
-            return
-        except NaruError as error:
-            log.error("automatic removal of %s failed: %s", identifier[:12], error)
+        async def remove() -> None:
+            try:
+                await self.remove(identifier, volumes=True, force=True)
+            except NotFound:
+                return
+
+        await patiently(f"automatic removal of {identifier[:12]}", remove, _AUTO_REMOVE_TRIES)
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """Remove what does not run; (ids, bytes won). Filters: until, label, label!."""

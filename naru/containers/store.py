@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from naru.base.errors import Conflict, InvalidParameter, NotFound
+from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound
 from naru.containers.model import Container
 from naru.storage.metadata import Database
 
@@ -30,6 +30,7 @@ class ContainerStore:
         self._sorted_ids: list[str] = []
         self._locks: dict[str, asyncio.Lock] = {}
         self._listeners: list[Listener] = []
+        self._unsaved: set[str] = set()
         self.damaged: dict[str, str] = {}
 
     def load(self) -> None:
@@ -104,6 +105,27 @@ class ContainerStore:
         body = msgspec.json.encode(container)
         self._remember(container)
         await self._db.put(KIND, container.id, body, durable=durable)
+        if self._unsaved:
+            await self._save_others(container.id)
+
+    async def observe(self, container: Container) -> None:
+        """Store what was observed: it is true, whether the disk takes it or not.
+
+        A record that could not be written is written with the next one that can.
+        """
+        try:
+            await self.put(container)
+        except (NaruError, OSError) as error:
+            log.error("state of %s is not on disk yet: %s", container.name, error)
+            self._unsaved.add(container.id)
+
+    async def _save_others(self, written: str) -> None:
+        self._unsaved.discard(written)
+        waiting, self._unsaved = self._unsaved, set()
+        for identifier in waiting:
+            container = self._by_id.get(identifier)
+            if container is not None:
+                await self.observe(container)
 
     async def forget(self, identifier: str) -> None:
         """Delete the record durably, then forget it."""

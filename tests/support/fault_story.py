@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine_lab import ApiError, EngineLab, until
 
@@ -227,3 +228,34 @@ def clean_world(lab: EngineLab) -> None:
         until(lambda: not lab.leftovers(), "nothing is left", 5)
     except AssertionError as error:
         raise AssertionError(f"left: {lab.leftovers()}") from error
+
+
+def passed_points(lab: EngineLab, directory: Path) -> tuple[list[str], list[str]]:
+    """The failpoints up to the first image, and those of the story, each once and in order."""
+    log = directory / "points"
+    lab.start({"NARU_FAILPOINT_LOG": str(log)})
+    lab.make_busybox()
+    first = log.read_text().split()
+    log.write_text("")
+    world = World()
+    assert tell(lab, world, stop_at_error=True) is None
+    check(lab, world)
+    clean_world(lab)
+    assert lab.stop() == 0
+    return list(dict.fromkeys(first)), list(dict.fromkeys(log.read_text().split()))
+
+
+def fail_at_every_point(lab: EngineLab, directory: Path, action: str) -> None:
+    """An error of the disk at each point: told clearly, rolled back, and the engine goes on."""
+    _, story = passed_points(lab, directory)
+    for point in story:
+        lab.start({"NARU_FAILPOINTS": f"{point}={action}"})
+        world = World()
+        try:
+            tell(lab, world, stop_at_error=False)
+            check(lab, world)
+            clean_world(lab)
+            status = lab.stop()
+        except (AssertionError, OSError, ApiError) as error:
+            raise AssertionError(f"{action} at {point}: {error}") from error
+        assert status == 0, f"{action} at {point}: narud ended with {status}"

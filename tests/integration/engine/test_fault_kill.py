@@ -6,24 +6,9 @@ from pathlib import Path
 
 import pytest
 from engine_lab import ApiError, EngineLab, engine_lab, until
-from fault_story import World, check, clean_world, tell
+from fault_story import World, check, clean_world, passed_points, tell
 
 pytestmark = pytest.mark.root
-
-
-def passed_points(lab: EngineLab, directory: Path) -> tuple[list[str], list[str]]:
-    """The failpoints up to the first image, and those of the story, each once and in order."""
-    log = directory / "points"
-    lab.start({"NARU_FAILPOINT_LOG": str(log)})
-    lab.make_busybox()
-    first = log.read_text().split()
-    log.write_text("")
-    world = World()
-    assert tell(lab, world, stop_at_error=True) is None
-    check(lab, world)
-    clean_world(lab)
-    assert lab.stop() == 0
-    return list(dict.fromkeys(first)), list(dict.fromkeys(log.read_text().split()))
 
 
 def ended(lab: EngineLab) -> bool:
