@@ -1,6 +1,7 @@
 """Processes held by number *and* start time, and by pidfd: a reused number is never mistaken."""
 
 import asyncio
+import contextlib
 import os
 import signal
 from dataclasses import dataclass
@@ -46,6 +47,19 @@ def is_alive(process: ProcessId) -> bool:
     """Whether exactly this process exists and has not ended (a zombie has)."""
     fields = _stat_fields(process.pid) if process.pid > 0 else None
     return fields is not None and int(fields[19]) == process.start and fields[0] not in b"ZX"
+
+
+def set_oom_score_adj(pid: int, score: int) -> None:
+    """How gladly the kernel ends `pid` for want of memory; what it forks from now on inherits it.
+
+    Raises: PermissionError when that is below the least that this process may have.
+    """
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"%d" % score)
+        finally:
+            os.close(fd)
 
 
 async def wait_readable(fd: int) -> None:

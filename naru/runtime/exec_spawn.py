@@ -19,12 +19,13 @@ import socket
 import termios
 import tty
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from naru.base.errors import Conflict, StartFailed
 from naru.base.undo import run_to_end
-from naru.kernel.process import wait_readable
+from naru.kernel.process import set_oom_score_adj, wait_readable
 from naru.kernel.spawn import Child, Spawner
 from naru.runtime.bundle import Bundle
 from naru.runtime.crun import ENVIRONMENT, OciRuntime, exec_failure
@@ -115,11 +116,13 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
     terminal = _Terminal(place.exec_root) if request.tty else None
     try:
         stdio.pipe(_STATUS_FD, to_child=False)
-        stdio.theirs[_PROCESS_FD] = _memory_file(_process_json(request, place.bundle))
+        process = _process(request, place.bundle)
+        stdio.theirs[_PROCESS_FD] = _memory_file(msgspec.json.encode(process))
         if terminal is None:
             _make_pipes(request, stdio)
         argv = _arguments(request.container_id, place.runtime, terminal)
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")
+        _give_oom_score(child.pid, process)
         stdio.close_theirs()
         try:
             pid = await _started(stdio.ours[_STATUS_FD], request)
@@ -155,14 +158,22 @@ def _arguments(container_id: str, runtime: OciRuntime, terminal: _Terminal | Non
     return [*arguments, container_id]
 
 
-def _process_json(request: ExecRequest, bundle: Bundle) -> bytes:
+def _process(request: ExecRequest, bundle: Bundle) -> dict[str, Any]:
     """The process spec. Raises: Conflict when the container is gone."""
     try:
         with open(bundle.file("config.json"), "rb") as source:
             spec = msgspec.json.decode(source.read())
     except FileNotFoundError as error:
         raise Conflict(f"container {request.container_id} is not running") from error
-    return msgspec.json.encode(process_spec(request, spec["process"]))
+    return process_spec(request, spec["process"])
+
+
+def _give_oom_score(crun_pid: int, process: dict[str, Any]) -> None:
+    """crun's exec leaves `oomScoreAdj` out: the process would be as spared as the engine is."""
+    score = process.get("oomScoreAdj")
+    if score is not None:
+        with contextlib.suppress(PermissionError):
+            set_oom_score_adj(crun_pid, score)
 
 
 def _memory_file(content: bytes) -> int:
@@ -201,7 +212,7 @@ async def _by_files(request: ExecRequest, place: ExecPlace) -> ExecSession:
     stdio = _Stdio()
     try:
         with open(process, "xb") as out:
-            out.write(_process_json(request, place.bundle))
+            out.write(msgspec.json.encode(_process(request, place.bundle)))
         if request.tty:
             _make_terminal(request, stdio)
         else:

@@ -46,6 +46,16 @@ def test_exit_code_and_both_streams(tmp_path: Path, code: int) -> None:
     in_container(tmp_path, work)
 
 
+def test_it_is_as_dear_to_the_kernel_as_its_container(tmp_path: Path) -> None:
+    """crun's exec would leave it with the engine's own, which a unit may set far below zero."""
+
+    async def work(r: Rig) -> None:
+        for _ in range(5):
+            assert await r.exec_output("c", "cat", "/proc/self/oom_score_adj") == (0, "321\n")
+
+    in_container(tmp_path, work, oomScoreAdj=321)
+
+
 def test_a_signal_is_128_and_its_number(tmp_path: Path) -> None:
     async def work(r: Rig) -> None:
         assert (await r.exec_output("c", "sh", "-c", "kill -9 $$"))[0] == 137
