@@ -292,6 +292,8 @@ def _transact(writer: sqlite3.Connection, batches: list[_Batch]) -> None:
 
 
 def _connect(path: str) -> sqlite3.Connection:
+    """SQLite gives the log and the index beside a file the file's own mode: it must be there."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
@@ -316,7 +318,8 @@ def _open_sound(path: str, set_aside: list[str]) -> sqlite3.Connection:
             connection.close()
             raise
         if verdict[0] == "ok":
-            os.chmod(path, 0o600)
+            for suffix in ("", "-wal", "-shm"):
+                os.chmod(path + suffix, 0o600)
             if fresh:
                 _sync_folder(path)
             return connection

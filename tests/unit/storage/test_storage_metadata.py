@@ -54,6 +54,20 @@ def test_put_get_delete(path: Path) -> None:
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
+def test_nobody_else_reads_the_records(path: Path) -> None:
+    """Environments of containers hold secrets, in the log beside the database too."""
+
+    async def use(database: Database) -> None:
+        await database.put("a", "1", b"secret")
+        modes = {item.name: item.stat().st_mode & 0o777 for item in path.parent.iterdir()}
+        assert {mode for name, mode in modes.items() if name.startswith(path.name)} == {0o600}
+        assert {f"{path.name}-wal", f"{path.name}-shm"} <= modes.keys()
+
+    with_database(path, use)
+    os.chmod(path, 0o644)
+    with_database(path, use)
+
+
 def test_batch_is_whole(path: Path) -> None:
     async def use(database: Database) -> None:
         await database.batch([Put("a", "1", b"x"), Put("a", "2", b"y"), Delete("a", "1")])
