@@ -15,7 +15,6 @@ from naru.containers.lifecycle import Lifecycle, patiently
 from naru.containers.model import Container
 from naru.containers.start import Recipe
 from naru.containers.waits import Waits
-from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload
 
 log = logging.getLogger("naru.containers")
@@ -83,7 +82,7 @@ class Remover:
         REMOVE_CLEARED()
         await deps.snapshots.remove(container.id)
         REMOVE_SNAPSHOT()
-        await offload(remove_tree, deps.settings.container_dir(container.id))
+        await offload(deps.snapshots.trash.discard, deps.settings.container_dir(container.id))
         REMOVE_FILES()
         await deps.store.forget(container.id)
         REMOVE_RECORD()

@@ -95,7 +95,8 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     cgroups = cgroup.detect()
     for folder in ("rootfs", "shm"):
         os.makedirs(os.path.join(config.exec_root, folder), mode=0o711, exist_ok=True)
-    os.makedirs(os.path.join(config.data_root, "spill"), mode=0o700, exist_ok=True)
+    for folder in ("containers", "spill"):
+        os.makedirs(os.path.join(config.data_root, folder), mode=0o700, exist_ok=True)
     mount.make_shared(config.exec_root)
     spawner = Spawner(hybrid=cgroups.hybrid)
     programs = await find_programs(config, spawner)
@@ -138,7 +139,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
         )
     )
     services = await _services(config, events, containers, programs)
-    closers = [workers.close, logs.close, nft.close, netlink.close, spawner.close]
+    closers = [snapshots.trash.close, workers.close, logs.close, nft.close, netlink.close, spawner.close]
     return Engine(services, closers, containers, network, db)
 
 

@@ -34,6 +34,7 @@ from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Job
 from naru.storage.archive.workers import ArchiveWorkers
 from naru.storage.disk import explain
+from naru.storage.trash import Trash
 
 log = logging.getLogger("naru.storage.layers")
 
@@ -88,6 +89,7 @@ class Layers:
         for folder in (root, self._layers_dir):
             private_directory(folder)
         _empty(self._tmp_dir)
+        self.trash = Trash(os.path.join(root, "trash"))
         self._layers: dict[str, Layer] = {}
         for name in os.listdir(self._layers_dir):
             self._load(name)
@@ -258,12 +260,9 @@ class Layers:
         return [os.path.join(self._layer_dir(chain), "diff") for chain in self._chain(top)]
 
     def _discard(self, path: str) -> None:
-        """Take the directory out of its place at once, then remove it at leisure."""
-        gone = os.path.join(self._tmp_dir, "removed-" + secrets.token_hex(8))
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, gone)
+        """Take the directory out of its place at once; it is deleted at leisure."""
         _REMOVING()
-        remove_tree(gone)
+        self.trash.discard(path)
 
 
 def _empty(path: str) -> None:
