@@ -17,7 +17,8 @@ from collections.abc import Callable
 import cases
 from engines import Engine, naru, reference
 
-Figures = dict[str, list[float]]
+SETTLE_S = 0.15
+"""Between two runs: what an engine still cleans up behind its answer is not billed to the next."""
 
 
 def measure(
@@ -27,6 +28,7 @@ def measure(
     found: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds + 1):
         for engine in engines:
+            time.sleep(SETTLE_S)
             for figure, value in case(engine).items():
                 if number:
                     found.setdefault(figure, {}).setdefault(engine.name, []).append(value)
