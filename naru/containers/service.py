@@ -1,5 +1,6 @@
 """The containers of an engine: its parts, put together, and their start and end."""
 
+import os
 from dataclasses import dataclass
 
 from naru.containers.copying import Copying
@@ -19,6 +20,8 @@ from naru.containers.streams import Streams
 from naru.containers.waits import Waits
 from naru.images.model import ImageUse
 from naru.storage.copy.service import ContainerCopy
+
+HEALTH_FILE = "health.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,7 @@ class Containers:
 
     async def open(self) -> None:
         """Adopt what runs, finish or clear what was interrupted, start what policies want up."""
+        await self.health.load(self.store)
         wanted = await self.reconciler.reconcile()
         known = {item.id for item in self.store} | set(self.store.damaged)
         await self.deps.images.collect_garbage(known)
@@ -67,6 +71,11 @@ def _mounts(container: Container, volume: str) -> bool:
     return any(mount.type == "volume" and mount.name == volume for mount in container.mounts)
 
 
+def _is_paused(deps: Deps, identifier: str) -> bool:
+    container = deps.store.get(identifier)
+    return container is not None and container.state.status == "paused"
+
+
 def build(deps: Deps) -> Containers:
     """The parts, connected; nothing is started. `deps.store` must be loaded."""
     waits = Waits(deps.store)
@@ -74,7 +83,12 @@ def build(deps: Deps) -> Containers:
     lifecycle = Lifecycle(deps, recipe, waits)
     remover = Remover(deps, lifecycle, recipe, waits)
     execs = Execs(deps)
-    health = HealthMonitor(execs.probe, lifecycle.health_changed)
+    health = HealthMonitor(
+        execs.probe,
+        lifecycle.health_changed,
+        lambda identifier: os.path.join(deps.settings.container_dir(identifier), HEALTH_FILE),
+        lambda identifier: _is_paused(deps, identifier),
+    )
     lifecycle.health = health
     lifecycle.auto_remove = remover.auto_remove
     containers = Containers(
