@@ -21,6 +21,7 @@ BY_KEY = {option.key: option for option in OPTIONS if option.key is not None}
 _NEGATIVE = ("false", "0", "f")
 _POSITIVE = ("true", "1", "t")
 DEFAULT_HOST = "unix:///run/naru/naru.sock"
+HANDED_OVER = "fd://"
 
 
 class ConfigError(InvalidParameter):
@@ -186,7 +187,7 @@ _WANTED = {
 }  # fmt: skip
 
 
-def load(argv: Sequence[str]) -> Config:
+def load(argv: Sequence[str], default_host: str = DEFAULT_HOST) -> Config:
     """The configuration that flags and file make together. Raises: ConfigError."""
     flags = parse_flags(argv)
     default_file = next(o.default for o in OPTIONS if o.name == "config_file")
@@ -202,10 +203,10 @@ def load(argv: Sequence[str]) -> Config:
             f"unable to configure the engine with file {path}: the following directives are "
             "specified both as a flag and in the configuration file: " + ", ".join(conflicts)
         )
-    return build({**in_file, **flags})
+    return build({**in_file, **flags}, default_host)
 
 
-def build(given: Mapping[str, Any]) -> Config:
+def build(given: Mapping[str, Any], default_host: str = DEFAULT_HOST) -> Config:
     """Defaults filled in, values checked. Raises: ConfigError."""
     values: dict[str, Any] = {}
     for option in OPTIONS:
@@ -219,7 +220,7 @@ def build(given: Mapping[str, Any]) -> Config:
         elif option.kind == "ulimits":
             value = _ulimits(value or {})
         values[option.name] = value
-    values["hosts"] = values["hosts"] or (DEFAULT_HOST,)
+    values["hosts"] = values["hosts"] or (default_host,)
     if values["debug"]:
         values["log_level"] = "debug"
     for name in ("data_root", "exec_root", "pidfile"):

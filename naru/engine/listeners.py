@@ -13,7 +13,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from naru.engine import systemd
-from naru.engine.config import Config, ConfigError, split_tcp
+from naru.engine.config import HANDED_OVER, Config, ConfigError, split_tcp
 from naru.engine.tls import server_context
 from naru.http.server import Listener
 
@@ -25,6 +25,11 @@ _BACKLOG = 1024
 def open_listeners(config: Config, environ: Mapping[str, str]) -> list[Listener]:
     """All of `config.hosts`. Raises: ConfigError, with nothing left open."""
     handed = systemd.take_sockets(environ)
+    if handed and not any(host.startswith(HANDED_OVER) for host in config.hosts):
+        raise ConfigError(
+            "systemd handed over a socket that no host names: add fd:// to hosts, or disable "
+            "naru.socket"
+        )
     opened: list[Listener] = []
     try:
         for host in config.hosts:

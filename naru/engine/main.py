@@ -25,7 +25,14 @@ from naru.engine.api.app import Api
 from naru.engine.api.router import Router
 from naru.engine.api.routes import ROUTES
 from naru.engine.claim import Claim
-from naru.engine.config import Config, ConfigError, help_text, load
+from naru.engine.config import (
+    DEFAULT_HOST,
+    HANDED_OVER,
+    Config,
+    ConfigError,
+    help_text,
+    load,
+)
 from naru.engine.listeners import open_listeners, remove_socket_files
 from naru.engine.reload import reload_config
 from naru.engine.version import API_VERSION, NARU_VERSION, SERVER
@@ -56,7 +63,8 @@ def run(argv: Sequence[str] | None = None) -> None:
         sys.exit(0)
     begun = time.monotonic()
     try:
-        config = load(words)
+        handed = systemd.count_sockets(os.environ)
+        config = load(words, HANDED_OVER if handed else DEFAULT_HOST)
         logs.set_up(config.log_format, level=config.log_level)
         os.umask(0o022)
         claim = Claim(config.data_root, config.exec_root, config.pidfile)

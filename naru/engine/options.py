@@ -22,7 +22,8 @@ class Option:
 
 OPTIONS = (
     Option("hosts", "list", "--host", "hosts", "where to listen: unix://PATH, tcp://ADDRESS:PORT, "
-           "fd:// (sockets from systemd)", short="-H", metavar="URL"),
+           "fd:// (sockets from systemd; the default where it handed over any)", short="-H",
+           metavar="URL"),
     Option("data_root", "text", "--data-root", "data-root", "durable state", "/var/lib/naru",
            metavar="DIR"),
     Option("exec_root", "text", "--exec-root", "exec-root", "state of running containers",

@@ -25,11 +25,16 @@ def notify(state: str, environ: Mapping[str, str]) -> None:
         sock.sendto(state.encode(), address)
 
 
+def count_sockets(environ: Mapping[str, str]) -> int:
+    """How many listening sockets were handed to this process."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
+    return int(environ.get("LISTEN_FDS", "0") or 0)
+
+
 def take_sockets(environ: Mapping[str, str]) -> list[tuple[str, socket.socket]]:
     """The listening sockets that were handed to this process, with their names."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    count = int(environ.get("LISTEN_FDS", "0") or 0)
+    count = count_sockets(environ)
     names = environ.get("LISTEN_FDNAMES", "").split(":")
     found = []
     for index in range(count):

@@ -1,0 +1,81 @@
+"""The files under packaging/: what systemd and narud make of them."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from naru.engine.config import load
+
+PACKAGING = Path(__file__).resolve().parents[3] / "packaging"
+UNITS = PACKAGING / "systemd"
+
+# Each of these reaches containers: by a mount namespace that ends with the unit, or by inheritance.
+BREAKS_CONTAINERS = re.compile(
+    r"(Protect|Private|Restrict|SystemCall|Bind|ReadOnly|ReadWrite|Inaccessible|TemporaryFile|"
+    r"RootDirectory|RootImage|MountFlags|MountAPIVFS|NoNewPrivileges|LockPersonality|"
+    r"CapabilityBoundingSet|MemoryDenyWriteExecute|SecureBits|DynamicUser|DevicePolicy|RemoveIPC)"
+)
+
+
+def unit(name: str) -> configparser.ConfigParser:
+    # Keys may stand more than once (After=): the last one is enough for these questions.
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign] # keys as they are written
+    parser.read_string((UNITS / name).read_text())
+    return parser
+
+
+def test_a_stop_ends_narud_alone() -> None:
+    service = unit("naru.service")["Service"]
+    assert service["Type"] == "notify"
+    assert service["KillMode"] == "process"
+    assert service["OOMPolicy"] == "continue"
+    assert service["Delegate"] == "yes"
+
+
+def test_nothing_in_the_unit_reaches_containers() -> None:
+    for key in unit("naru.service")["Service"]:
+        assert not BREAKS_CONTAINERS.match(key), key
+
+
+def test_the_command_is_one_that_narud_takes() -> None:
+    program, *flags = unit("naru.service")["Service"]["ExecStart"].split()
+    assert program == "/usr/bin/narud"
+    assert load(flags, "fd://").hosts == ("fd://",)
+
+
+def test_the_socket_is_where_clients_look_and_closed_to_others() -> None:
+    sock = unit("naru.socket")["Socket"]
+    assert f"unix://{sock['ListenStream']}" == load(["--config-file", os.devnull]).hosts[0]
+    assert sock["SocketMode"] == "0660"
+    group = (PACKAGING / "sysusers.d/naru.conf").read_text()
+    assert f"\ng {sock['SocketGroup']} -" in group
+
+
+def test_the_example_of_a_configuration_is_one() -> None:
+    config = load(["--config-file", str(PACKAGING / "daemon.json")])
+    assert config.hosts == ("fd://",)
+    assert config.default_ulimits == {"nofile": (4096, 65536)}
+    assert config.default_address_pools == (("172.18.0.0/15", 24),)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    program = tmp_path / "narud"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for path in UNITS.iterdir():
+        text = path.read_text().replace("/usr/bin/narud", str(program))
+        (tmp_path / path.name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / "naru.service")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:/lib/systemd/system"},
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
