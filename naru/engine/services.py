@@ -35,6 +35,16 @@ class Services:
     snapshots: Snapshots
     summaries: Summaries
 
+    async def warnings(self) -> list[str]:
+        """What `info` and `naru system doctor` tell: obstacles, and records that were set aside."""
+        deps = self.containers.deps
+        damaged = (
+            f"container {identifier[:12]}: its record is damaged and was set aside ({reason})"
+            for identifier, reason in deps.store.damaged.items()
+        )
+        obstacles = await self.network.obstacles()
+        return [*obstacles, *deps.db.set_aside, *self.snapshots.set_aside, *damaged]
+
     def health_of(self, container_id: str) -> str | None:
         """`healthy`, `unhealthy`, `starting`; None without a health check."""
         health = self.containers.health.of(container_id)

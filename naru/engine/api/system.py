@@ -75,6 +75,7 @@ async def info(call: Call) -> Answer:
     body["NFd"] = open_descriptors()
     body["NGoroutines"] = len(asyncio.all_tasks())
     body["SystemTime"] = rfc3339(now_ns())
+    body["Warnings"] = await services.warnings() or None
     if call.version < 42:
         body["KernelMemory"] = False
     if call.version < 48:
