@@ -43,7 +43,8 @@ class Services:
             for identifier, reason in deps.store.damaged.items()
         )
         obstacles = await self.network.obstacles()
-        return [*obstacles, *deps.db.set_aside, *self.snapshots.set_aside, *damaged]
+        told = (*obstacles, *deps.db.set_aside, *self.snapshots.set_aside, *damaged)
+        return [f"WARNING: {text}" for text in told]
 
     def health_of(self, container_id: str) -> str | None:
         """`healthy`, `unhealthy`, `starting`; None without a health check."""

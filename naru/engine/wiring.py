@@ -139,7 +139,14 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
         )
     )
     services = await _services(config, events, containers, programs)
-    closers = [snapshots.trash.close, workers.close, logs.close, nft.close, netlink.close, spawner.close]
+    closers = [
+        snapshots.trash.close,
+        workers.close,
+        logs.close,
+        nft.close,
+        netlink.close,
+        spawner.close,
+    ]
     return Engine(services, closers, containers, network, db)
 
 
