@@ -1,5 +1,7 @@
 #!/bin/bash
 # `make run` and `make stop`: an engine in the background, and a web server in a container on it.
+# NARU_SOCKET, NARU_DATA_ROOT, NARU_EXEC_ROOT, NARU_BIP, NARU_LOG and NARU_DEMO_PORT make a second
+# engine beside the first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/.venv/bin
@@ -14,6 +16,9 @@ name=naru-demo-web
 export NARU_HOST=unix://$socket
 unset DOCKER_HOST DOCKER_CONTEXT
 
+shown=$bin/naru
+[ "$socket" = /run/naru/naru.sock ] || shown="$bin/naru -H $NARU_HOST"
+
 naru() { "$bin/naru" "$@"; }
 alive() { naru version >/dev/null 2>&1; }
 die() { echo "make run: $*" >&2; exit 1; }
@@ -23,7 +28,6 @@ start_engine() {
     echo "narud runs already, on $socket"
     return
   fi
-  mkdir -p "$data" "$exec_root" "$(dirname "$socket")"
   arguments=(--data-root "$data" --exec-root "$exec_root" --pidfile "$pidfile" -H "unix://$socket")
   [ -z "$bip" ] || arguments+=(--bip "$bip")
   setsid "$bin/narud" "${arguments[@]}" >>"$log" 2>&1 </dev/null &
@@ -47,15 +51,18 @@ make_image() {
 }
 
 start_web() {
-  state=$(naru inspect --format '{{.State.Status}}' "$name" 2>/dev/null || true)
-  case $state in
-    running) echo "container $name runs already" ;;
-    "")
-      naru run -d --name "$name" -p "$port:80" busybox \
-        sh -c 'mkdir -p /www && echo "Hello from a container on Naru." >/www/index.html && exec httpd -f -h /www' >/dev/null
-      echo "container $name was created and started, port $port published" ;;
-    *) naru start "$name" >/dev/null && echo "container $name was started again" ;;
-  esac
+  if [ "$(naru inspect --format '{{.State.Status}}' "$name" 2>/dev/null)" = running ]; then
+    port=$(naru port "$name" 80/tcp | sed -n '1s/.*://p')
+    echo "container $name runs already"
+    return
+  fi
+  naru rm -f "$name" >/dev/null 2>&1 || true
+  naru run -d --name "$name" -p "$port:80" busybox \
+    sh -c 'mkdir -p /www && echo "Hello from a container on Naru." >/www/index.html && exec httpd -f -h /www' >/dev/null || {
+    naru rm -f "$name" >/dev/null 2>&1 || true
+    die "the web server was not started; where port $port is taken: NARU_DEMO_PORT=8081 make run"
+  }
+  echo "container $name was created and started, port $port published"
 }
 
 fetch_page() {
@@ -68,11 +75,12 @@ deadline = time.monotonic() + 5
 while True:
     try:
         with urllib.request.urlopen(sys.argv[1], timeout=2) as answer:
-            print(f"GET {sys.argv[1]} answered {answer.status}: {answer.read().decode().strip()}")
+            status, page = answer.status, answer.read().decode().strip()
         break
     except OSError as error:
         if time.monotonic() > deadline:
             sys.exit(f"make run: {sys.argv[1]} does not answer: {error}")
+print(f"GET {sys.argv[1]} answered {status}: {page}")
 PYTHON
 }
 
@@ -86,13 +94,14 @@ case ${1:-} in
     cat <<TEXT
 
 Open http://127.0.0.1:$port/ and try next:
-  $bin/naru ps
-  $bin/naru exec -it $name sh
-  $bin/naru logs -f $name
+  $shown ps
+  $shown exec -it $name sh
+  $shown logs -f $name
 'make stop' ends all of it.
 TEXT
     ;;
   stop)
+    [ "$(id -u)" = 0 ] || { echo "make stop: run 'sudo make stop'" >&2; exit 1; }
     if alive; then
       naru rm -f "$name" >/dev/null 2>&1 || true
       running=$(naru ps -q | wc -l)
@@ -104,7 +113,13 @@ TEXT
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.05
       done
+      if kill -0 "$pid" 2>/dev/null; then
+        echo "make stop: narud (process $pid) has not ended after 10 s; its log is $log" >&2
+        exit 1
+      fi
       echo "narud was stopped"
+    elif alive; then
+      echo "narud on $socket was not started by 'make run', so it goes on"
     else
       echo "narud does not run"
     fi

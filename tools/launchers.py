@@ -5,7 +5,6 @@ A launcher that names its one module starts several times faster than a generate
 needs no installed package at all: its launcher leaves out `site` too (see launcher.py).
 """
 
-import os
 import sys
 import sysconfig
 from pathlib import Path
@@ -20,12 +19,7 @@ def main() -> None:
     site = Path(sysconfig.get_path("purelib"))
     (site / "naru-checkout.pth").write_text(f"{ROOT}\n")
     launcher.write(BIN / "naru", f"{BIN}/python", str(ROOT))
-    target = BIN / "narud"
-    text = f"#!{BIN}/python -I\nimport sys\n\nfrom naru.engine.main import run\n\nsys.exit(run())\n"
-    temporary = target.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.chmod(0o755)
-    os.replace(temporary, target)
+    launcher.write(BIN / "narud", f"{BIN}/python", str(ROOT), launcher.ENGINE)
 
 
 if __name__ == "__main__":

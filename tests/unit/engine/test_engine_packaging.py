@@ -5,13 +5,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from naru.engine.config import load
 
-PACKAGING = Path(__file__).resolve().parents[3] / "packaging"
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGING = ROOT / "packaging"
 UNITS = PACKAGING / "systemd"
 
 # Each of these reaches containers: by a mount namespace that ends with the unit, or by inheritance.
@@ -79,3 +81,27 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:/lib/systemd/system"},
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_launchers_of_both_programs_work(tmp_path: Path) -> None:
+    """Below a path with a space too, which no `#!` line can name."""
+    environment = tmp_path / "a b"
+    environment.symlink_to(ROOT / ".venv" if (ROOT / ".venv").exists() else sys.prefix)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import launcher, pathlib; "
+        "p = launcher.ENGINE if sys.argv[2] == 'narud' else launcher.CLIENT; "
+        "launcher.write(pathlib.Path(sys.argv[2]), sys.argv[3], sys.argv[4], p)"
+    )
+    for program, shown in (("naru", "Naru version "), ("narud", "narud version ")):
+        subprocess.run(
+            [
+                *(sys.executable, "-c", script, str(ROOT / "tools"), program),
+                *(str(environment / "bin/python"), str(ROOT)),
+            ],
+            check=True,
+            cwd=tmp_path,
+        )
+        done = subprocess.run(
+            [str(tmp_path / program), "--version"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(shown)
