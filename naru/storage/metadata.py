@@ -9,7 +9,7 @@ be lost with the machine's power.
 A row whose checksum fails is left in the table `aside`; a file that SQLite cannot read is renamed
 to `NAME.corrupt-TIME` and what can be read of it is carried over. Both are named in `set_aside`.
 A ballast file is given up when the disk is full, so that records can still be removed and states
-still be written.
+still be written; it is made again once there is room.
 """
 
 import asyncio
@@ -87,6 +87,7 @@ class Database:
         self._set_aside = set_aside
         self._waiting: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._closed = False
+        self._ballast_given_up = not os.path.exists(f"{path}.ballast")
         self._thread = threading.Thread(target=self._write_loop, name="metadata", daemon=True)
         self._thread.start()
 
@@ -205,14 +206,22 @@ class Database:
                 return _explain(self._path, error)
             log.error("%s: the disk is full; the ballast was given up", self._path)
         else:
+            if self._ballast_given_up:
+                self._restore_ballast()
             return None
+        self._ballast_given_up = True
         try:
             _transact(writer, batches)
         except Exception as error:
             return _explain(self._path, error)
-        with contextlib.suppress(OSError):
-            _keep_ballast(self._path)
         return None
+
+    def _restore_ballast(self) -> None:
+        with contextlib.suppress(OSError):
+            found = os.statvfs(self._path)
+            if found.f_bavail * found.f_frsize > 4 * BALLAST_BYTES:
+                _keep_ballast(self._path)
+                self._ballast_given_up = False
 
     def _rows_one_by_one(self, kind: str) -> list[tuple[str, int, bytes]]:
         rows = []
