@@ -46,10 +46,10 @@ def free_bytes(lab: EngineLab) -> int:
 
 def fill(lab: EngineLab, leave_bytes: int = 0) -> None:
     """Take all space but `leave_bytes`."""
-    with lab.data_root.joinpath("filler").open("ab", buffering=0) as filler:
-        with contextlib.suppress(OSError):
-            while (rest := free_bytes(lab) - leave_bytes) > 0:
-                filler.write(bytes(min(rest, 1 << 20)))
+    path = lab.data_root / "filler"
+    with path.open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+        while (rest := free_bytes(lab) - leave_bytes) > 0:
+            filler.write(bytes(min(rest, 1 << 20)))
 
 
 def make_room(lab: EngineLab) -> None:
