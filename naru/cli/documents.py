@@ -21,7 +21,7 @@ def show_document(document: Any, form: str) -> None:
         return
     source = form.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        text = Template(source).execute(document)
+        text = Template(source, terminal=sys.stdout.isatty()).execute(document)
     except TemplateError as error:
         raise CommandError(f"template parsing error: {error}", 64) from error
     sys.stdout.write(text + "\n")

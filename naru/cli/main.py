@@ -9,6 +9,7 @@ import os
 import sys
 
 from naru.base.errors import NaruError
+from naru.base.text import visible
 from naru.cli.command import Command, CommandError, RunError, UsageError
 from naru.cli.flags import BOOL, LIST, STRING, Flag, FlagError, Flags, HelpWanted, Values, parse
 from naru.cli.session import Session
@@ -129,18 +130,18 @@ def _run(name: str, entry: str, options: Values, words: list[str]) -> int:
         return command.run(session, values, arguments) or 0
     except RunError as error:
         sys.stdout.flush()
-        text = f"{PROGRAM}: {error.message}\n\nRun '{name} --help' for more information\n"
+        text = f"{PROGRAM}: {visible(error.message)}\n\nRun '{name} --help' for more information\n"
         sys.stderr.write(text if error.message else "")
         return error.code
     except UsageError:
         raise
     except CommandError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"{error.message}\n" if error.message else "")
+        sys.stderr.write(f"{visible(error.message)}\n" if error.message else "")
         return error.code
     except NaruError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"{error.message}\n")
+        sys.stderr.write(f"{visible(error.message)}\n")
         return 1
     finally:
         session.close()

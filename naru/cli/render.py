@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 
+from naru.base.text import visible_line
 from naru.cli.command import CommandError
 from naru.cli.table import align, align_text
 
@@ -79,7 +80,7 @@ def render(
         chosen = columns or noun.default
         lines = [[noun.heading(name) for name in chosen]]
         readers = [noun.columns[name] for name in chosen]
-        lines += [[str(read(item, view)) for read in readers] for item in items]
+        lines += [[visible_line(str(read(item, view))) for read in readers] for item in items]
         return align(lines)
     if form == "json":
         form = "{{json .}}"
@@ -97,7 +98,7 @@ def _by_template(noun: Noun, items: Iterable[Any], view: View, form: str) -> str
     source = (form[len("table") :] if table else form).strip(" ")
     source = source.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        template = Template(source)
+        template = Template(source, terminal=sys.stdout.isatty())
     except TemplateError as error:
         raise CommandError(f"failed to parse template: {error}") from error
     lines = []

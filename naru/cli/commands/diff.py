@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from naru.base.text import visible_line
 from naru.cli.command import Command, CommandError
 from naru.client import containers
 
@@ -19,7 +20,9 @@ def run(session: Session, values: Values, arguments: list[str]) -> None:
     if not arguments[0]:
         raise CommandError("Container name cannot be empty")
     changes = containers.changes(session.engine, arguments[0])
-    sys.stdout.write("".join(f"{LETTERS[item['Kind']]} {item['Path']}\n" for item in changes))
+    sys.stdout.write(
+        "".join(f"{LETTERS[item['Kind']]} {visible_line(item['Path'])}\n" for item in changes)
+    )
 
 
 DIFF = Command(

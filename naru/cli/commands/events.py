@@ -6,6 +6,7 @@ import sys
 import time
 
 from naru.base.errors import NaruError
+from naru.base.text import visible_line
 from naru.cli.command import Command, CommandError
 from naru.cli.flags import FILTER, STRING, Flag, Flags
 from naru.cli.formats import INSPECT_FORMAT_HELP, STRING_FORMAT, grouped
@@ -43,7 +44,7 @@ def line_of(event: Any) -> str:
     attributes = actor.get("Attributes") or {}
     listed = ", ".join(f"{key}={value}" for key, value in sorted(attributes.items()))
     head = f"{when(event['timeNano'])} {event['Type']} {event['Action']} {actor.get('ID', '')}"
-    return f"{head} ({listed})" if attributes else head
+    return visible_line(f"{head} ({listed})" if attributes else head)
 
 
 def run(session: Session, values: Values, arguments: list[str]) -> None:
@@ -64,7 +65,7 @@ def run(session: Session, values: Values, arguments: list[str]) -> None:
 
     source = "{{json .}}" if form == "json" else form.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        template = Template(source)
+        template = Template(source, terminal=sys.stdout.isatty())
         for event in stream:
             sys.stdout.write(template.execute(_with_names(event, GoMap)) + "\n")
             sys.stdout.flush()

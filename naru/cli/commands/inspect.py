@@ -84,7 +84,7 @@ def by_template(form: str, found: list[Any]) -> str:
 
     source = form.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        template = Template(source)
+        template = Template(source, terminal=sys.stdout.isatty())
     except TemplateError as error:
         raise CommandError(f"template parsing error: {error}", 64) from error
     out = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from naru.base.text import visible_line
 from naru.cli.command import Command
 from naru.cli.table import align
 from naru.client import containers
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
 def run(session: Session, values: Values, arguments: list[str]) -> None:
     found = containers.top(session.engine, arguments[0], " ".join(arguments[1:]))
-    lines = [[*row, ""] for row in (found["Titles"], *(found["Processes"] or ()))]
-    text = align([row[:-1] for row in lines], 20, 3)
-    sys.stdout.write(text)
+    rows = (found["Titles"], *(found["Processes"] or ()))
+    sys.stdout.write(align([[visible_line(cell) for cell in row] for row in rows], 20, 3))
 
 
 TOP = Command(

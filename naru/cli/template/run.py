@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from naru.base.text import visible
 from naru.cli.template.functions import FUNCTIONS
 from naru.cli.template.lex import TemplateError
 from naru.cli.template.parse import Block, Call, Jump, Literal, Path, Pipeline, parse
@@ -29,8 +30,12 @@ class Template:
         source: str,
         strict: bool = True,
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        *,
+        terminal: bool = False,
     ) -> None:
+        """`terminal`: a person sees the text, so values cannot steer the terminal."""
         self._functions = {**FUNCTIONS, **functions} if functions else FUNCTIONS
+        self._show = _shown_visibly if terminal else show
         self.source = source
         self._strict = strict
         self._nodes = parse(source, self._functions)
@@ -41,12 +46,16 @@ class Template:
 
         Raises: TemplateError with Go's words.
         """
-        run = _Run(self.source, self._strict, self._functions, data)
+        run = _Run(self.source, self._strict, self._functions, data, self._show)
         try:
             run.nodes(self._nodes, data)
         finally:
             self.text_so_far = "".join(run.out)
         return self.text_so_far
+
+
+def _shown_visibly(value: Any) -> str:
+    return visible(show(value))
 
 
 class _Run:
@@ -56,8 +65,10 @@ class _Run:
         strict: bool,
         functions: Mapping[str, Callable[..., Any]],
         data: Any,
+        show: Callable[[Any], str],
     ) -> None:
         self.out: list[str] = []
+        self._show = show
         self._source, self._strict, self._functions = source, strict, functions
         self._variables: list[tuple[str, Any]] = [("$", data)]
 
@@ -75,7 +86,7 @@ class _Run:
             elif isinstance(node, Pipeline):
                 value = self._pipeline(node, dot)
                 if not node.names:
-                    self.out.append(show(value))
+                    self.out.append(self._show(value))
             elif isinstance(node, Jump):
                 del self._variables[known:]
                 raise _Jumped(node.kind)

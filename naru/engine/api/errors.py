@@ -6,6 +6,7 @@ import logging
 import msgspec
 
 from naru.base import errors
+from naru.base.text import visible
 from naru.http.message import BadMessage, Response
 
 log = logging.getLogger("naru.api")
@@ -30,7 +31,7 @@ def message_answer(status: int, message: str) -> Response:
     """`{"message": …}`, as clients expect an error to look."""
     if status == 304:
         return Response(304)
-    text = message.encode("utf-8", "replace").decode()
+    text = visible(message.encode("utf-8", "replace").decode())
     return Response(status, msgspec.json.encode({"message": text}) + b"\n", JSON)
 
 

@@ -14,7 +14,8 @@ from naru.cli.words import COMMANDS, GROUPS
 
 ROOT = Path(__file__).resolve().parents[3]
 PS_MAY_IMPORT = {
-    "naru", "naru.base", "naru.base.errors", "naru.base.units", "naru.cli", "naru.cli.command",
+    "naru", "naru.base", "naru.base.errors", "naru.base.text", "naru.base.units", "naru.cli",
+    "naru.cli.command",
     "naru.cli.commands", "naru.cli.commands.ps", "naru.cli.flags", "naru.cli.formats",
     "naru.cli.main", "naru.cli.nouns_container", "naru.cli.render", "naru.cli.session",
     "naru.cli.table", "naru.cli.words", "naru.client", "naru.client.containers",
