@@ -20,8 +20,8 @@ def parse_filters(text: str | None, allowed: Collection[str]) -> dict[str, tuple
         return {}
     try:
         raw = json.loads(text)
-    except ValueError as error:
-        raise InvalidParameter(f"invalid filter {text!r}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter(f"invalid filter {text[:200]!r}: {error}") from error
     if not isinstance(raw, dict):
         raise InvalidParameter(f"invalid filter {text!r}: wanted a JSON object")
     parsed: dict[str, tuple[str, ...]] = {}

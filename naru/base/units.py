@@ -16,13 +16,14 @@ def parse_size(text: str) -> int:
     number = number.removesuffix(" ")
     whole, dot, fraction = number.partition(".")
     power = unit.removesuffix("b").removesuffix("i")
-    if power not in _POWERS or not _digits(whole) or (dot and not _digits(fraction)):
+    if power not in _POWERS or not is_number(whole) or (dot and not is_number(fraction)):
         raise InvalidParameter(f"invalid size: '{text}'")
     return int(float(number) * 1024 ** _POWERS[power])
 
 
-def _digits(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def is_number(text: str) -> bool:
+    """Whether `text` is a whole number that `int` takes: ASCII digits, 18 at most."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def _human(size: float, base: float, names: tuple[str, ...], digits: int) -> str:

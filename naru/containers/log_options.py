@@ -1,7 +1,7 @@
 """What a container's log configuration means: limits, and what `--details` shows. Pure."""
 
 from naru.base.errors import InvalidParameter, Unsupported
-from naru.base.units import parse_size
+from naru.base.units import is_number, parse_size
 from naru.containers.model import Container
 from naru.runtime.logs.service import LogLimits
 from naru.spec.engine.container_config import LogConfig
@@ -27,7 +27,7 @@ def log_limits(config: LogConfig) -> LogLimits:
     if "max-size" in options:
         size = -1 if options["max-size"] == "-1" else parse_size(options["max-size"])
     count = options.get("max-file", str(defaults.max_files))
-    if not count.isdigit() or int(count) < 1:
+    if not is_number(count) or int(count) < 1:
         raise InvalidParameter(f"max-file must be a positive number, not '{count}'")
     return LogLimits(size, int(count))
 

@@ -4,14 +4,15 @@ import re
 import signal
 
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 
-_RT = re.compile(r"RT(MIN|MAX)(?:([+-])(\d+))?\Z")
+_RT = re.compile(r"RT(MIN|MAX)(?:([+-])([0-9]{1,3}))?\Z")
 _SIGRTMIN, _SIGRTMAX = 34, 64
 
 
 def parse_signal(text: str) -> int:
     """The number. Raises: InvalidParameter (`Invalid signal: x`)."""
-    if text.isdigit():
+    if is_number(text):
         number = int(text)
         if 1 <= number <= _SIGRTMAX:
             return number

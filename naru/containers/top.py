@@ -47,7 +47,7 @@ def parse(text: str, pids: Collection[int]) -> tuple[list[str], list[list[str]]]
             if wanted:
                 rows.append(fields)
             continue
-        wanted = fields[column].isdigit() and int(fields[column]) in pids
+        wanted = fields[column].isdecimal() and int(fields[column]) in pids
         if wanted:
             rows.append(fields)
     return titles, rows

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from naru.base.errors import InvalidParameter
-from naru.base.units import parse_size
+from naru.base.units import is_number, parse_size
 from naru.engine.options import NOT_OFFERED, OPTIONS, STATED, Option
 
 BY_FLAG = {flag: o for o in OPTIONS for flag in (o.flag, o.short) if flag is not None}
@@ -290,7 +290,7 @@ def _pool(item: Any) -> tuple[str, int]:
         item = dict(pair.partition("=")[::2] for pair in item.split(","))
     if not isinstance(item, dict) or set(item) != {"base", "size"}:
         raise ConfigError(f"invalid default-address-pool {item!r}: wanted base=CIDR,size=N")
-    if not str(item["size"]).isdigit():
+    if not is_number(str(item["size"])):
         raise ConfigError(f"invalid default-address-pool size {item['size']!r}")
     return str(item["base"]), int(item["size"])
 

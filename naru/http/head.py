@@ -67,9 +67,11 @@ def parse_head(data: bytes) -> Head:
         raise BadMessage(400, f"malformed request: {error}") from error
     if not collector.complete:
         raise BadMessage(400, "malformed request: the head does not end where it should")
+    version = parser.get_http_version()
+    if version not in ("1.0", "1.1"):
+        raise BadMessage(400, "malformed request: the version is neither 1.0 nor 1.1")
     headers = collector.headers
     path, query = _target(collector.url)
-    version = parser.get_http_version()
     return Head(
         parser.get_method().decode("ascii"),
         path,

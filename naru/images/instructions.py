@@ -15,6 +15,7 @@ import msgspec
 
 from naru.base.clock import parse_duration_ns
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 from naru.images.words import expand as expand_words
 from naru.images.words import json_strings, pairs, split_raw
 from naru.spec.engine.container_config import HealthConfig
@@ -139,7 +140,7 @@ def _stop_signal(config: RunConfig, text: str) -> dict[str, Any]:
 
 
 def _is_signal(name: str) -> bool:
-    if name.isdigit():
+    if is_number(name):
         return 0 < int(name) <= signal.NSIG - 1
     return hasattr(signal, "SIG" + name.upper().removeprefix("SIG")) or bool(
         re.fullmatch(r"(SIG)?RTM(IN(\+([1-9]|1[0-5]))?|AX(-([1-9]|1[0-4]))?)", name.upper())

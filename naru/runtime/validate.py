@@ -11,6 +11,7 @@ import signal
 from msgspec import UNSET
 
 from naru.base.errors import InvalidParameter, Unsupported
+from naru.base.units import is_number
 from naru.runtime import capabilities, etc_files, mountpoints, mounts, security, sysctls
 from naru.runtime.facts import HostFacts
 from naru.runtime.links import parse_link
@@ -85,7 +86,7 @@ def check_config(config: ContainerConfig) -> None:
 def check_signal(text: str) -> None:
     """A name with or without SIG, or a positive number. Raises: InvalidParameter."""
     name = text.upper()
-    if name.isascii() and name.isdigit():
+    if is_number(name):
         known = int(name) > 0
     else:
         name = name.removeprefix("SIG")

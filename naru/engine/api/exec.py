@@ -6,6 +6,7 @@ Spec: Engine API 1.51, Exec.
 import base64
 
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 from naru.containers.detach import parse_keys
 from naru.containers.execs import ExecConfig
 from naru.engine.api.attach import hijack
@@ -29,8 +30,9 @@ def resize_query(call: Call) -> tuple[int, int]:
     sides = []
     for name, what in (("h", "height"), ("w", "width")):
         text = call.text(name)
-        if not text.isdigit() or int(text) > 65535:
-            why = "value out of range" if text.isdigit() else "invalid syntax"
+        if not is_number(text) or int(text) > 65535:
+            ranged = text.isascii() and text.isdigit()
+            why = "value out of range" if ranged else "invalid syntax"
             raise InvalidParameter(f'invalid resize {what} "{text}": {why}')
         sides.append(int(text))
     return sides[0], sides[1]

@@ -5,6 +5,7 @@ Spec: Engine API 1.51, ContainerLogs, ContainerAttach, ContainerAttachWebsocket,
 
 from naru.base.clock import now_ns, parse_timestamp
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 from naru.containers.log_options import log_details
 from naru.containers.streams import AttachOptions
 from naru.engine.api.attach import hijack, websocket
@@ -19,7 +20,7 @@ from naru.runtime.logs.lines import LogQuery
 
 def _tail(text: str) -> int | None:
     """How many lines; None for all of them, which is also what nonsense means to Docker."""
-    return int(text) if text.isdigit() else None
+    return int(text) if is_number(text) else None
 
 
 async def logs(call: Call) -> Answer:

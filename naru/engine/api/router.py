@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 from naru.engine.api.call import MAX_VERSION, MIN_VERSION, Call
 from naru.http.message import Answer, Response
 
@@ -80,7 +81,7 @@ def split_version(path: str) -> tuple[int, str]:
     if minor is not None:
         return minor, slash + rest
     numbers = prefix[1:].split(".")
-    if not slash or len(numbers) != 2 or not all(part.isdigit() for part in numbers):
+    if not slash or len(numbers) != 2 or not all(map(is_number, numbers)):
         return MAX_VERSION, path
     asked = prefix[1:]
     if tuple(map(int, numbers)) < (1, MIN_VERSION):

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from naru.base.errors import InvalidParameter
+from naru.base.units import is_number
 from naru.runtime.seccomp import calls
 
 Seccomp = dict[str, Any]
@@ -216,7 +217,7 @@ def _applies(
 
 def _version(text: str) -> tuple[int, int]:
     major, _, minor = text.partition(".")
-    if not (major.isdigit() and minor.isdigit()):
+    if not (is_number(major) and is_number(minor)):
         raise InvalidParameter(
             f"Decoding seccomp profile failed: invalid kernel version: {text!r}, expected A.B"
         )

@@ -257,6 +257,8 @@ def _error(answer: Answer, files: ContainerFiles, path: str) -> NaruError:
     kind, text, number = answer.failed or ("system", "no answer", 0)
     if kind == "missing":
         return NotFound(f"Could not find the file {path} in container {files.name}")
+    if number in (errno.ENAMETOOLONG, errno.ELOOP):
+        return InvalidParameter(f"cannot copy {path[:255]}: {os.strerror(number).lower()}")
     if kind == "invalid":
         return InvalidParameter(text)
     if number in (errno.ENOSPC, errno.EDQUOT):

@@ -1,0 +1,144 @@
+"""What attacks on an engine are made of: archives, images, raw requests, a canary, a swapper."""
+
+import contextlib
+import ctypes
+import io
+import multiprocessing
+import os
+import socket
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from engine_lab import EngineLab
+
+REG, LNK, SYM, DIR = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
+FIFO = tarfile.FIFOTYPE
+Member = tuple[str, bytes, str | bytes]
+DEADLINE_S = 20.0
+_BUSYBOX = Path("/bin/busybox")
+_APPLETS = ("sh", "ls", "cat", "id", "sleep", "mount", "mkdir", "ln", "grep", "true", "pwd", "env")
+_EXCHANGE = 2
+
+
+def archive(*members: Member, headers: dict[str, str] | None = None) -> bytes:
+    """A tar of (name, kind, content or link target); directories are 0755, files 0755 too."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, kind, what in members:
+            info = tarfile.TarInfo(name)
+            data = what if isinstance(what, bytes) else b""
+            info.type, info.size, info.mode = kind, len(data), 0o755
+            info.linkname = what if isinstance(what, str) else ""
+            info.pax_headers = headers or {}
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def system(*members: Member, without: Sequence[str] = ()) -> bytes:
+    """A root file system with busybox in it and `members`, without the directories named."""
+    base: list[Member] = [
+        (name, DIR, "")
+        for name in ("bin", "dev", "etc", "proc", "root", "sys", "tmp")
+        if name not in without
+    ]
+    base.append(("bin/busybox", REG, _BUSYBOX.read_bytes()))
+    base += [(f"bin/{name}", LNK, "bin/busybox") for name in _APPLETS]
+    return archive(*base, *members)
+
+
+def make_image(lab: EngineLab, name: str, data: bytes, *changes: str) -> None:
+    """Import `data` as the image `name`, with Dockerfile instructions."""
+    words = "".join(f"&changes={quote(change)}" for change in changes)
+    lab.call("POST", f"/images/create?fromSrc=-&repo={name}&tag=latest{words}", raw=data)
+
+
+def connect(lab: EngineLab, timeout_s: float = DEADLINE_S) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout_s)
+    sock.connect(lab.socket)
+    return sock
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything until the engine closes; a reset is an end, too."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while data := sock.recv(65536):
+            said += data
+    return said
+
+
+def raw(lab: EngineLab, data: bytes) -> bytes:
+    """Send `data`, end our half, and give everything that is answered."""
+    with connect(lab) as sock:
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+        return read_all(sock)
+
+
+def descriptors(lab: EngineLab) -> list[str]:
+    """What the engine's open descriptors lead to."""
+    assert lab.process is not None
+    folder = f"/proc/{lab.process.pid}/fd"
+    found = []
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"{folder}/{name}"))
+    return found
+
+
+class Canary:
+    """A directory of the host that nothing may change or read. `check` raises AssertionError."""
+
+    SECRET = b"alive and secret"
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder
+        folder.mkdir()
+        (folder / "file").write_bytes(self.SECRET)
+        self._before = self._state()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _state(self) -> list[Any]:
+        paths = [self.path, *sorted(self.path.iterdir())]
+        facts = [os.lstat(path) for path in paths]
+        about = [(f.st_mode, f.st_mtime_ns, f.st_nlink, f.st_uid, f.st_ino) for f in facts]
+        return [[str(path) for path in paths], about, (self.path / "file").read_bytes()]
+
+    def check(self) -> None:
+        assert self._state() == self._before
+        assert not Path("/naru-canary").exists()
+
+
+def _swap(one: str, other: str) -> None:
+    libc = ctypes.CDLL(None)
+    first, second = os.fsencode(one), os.fsencode(other)
+    while True:
+        libc.renameat2(-100, first, -100, second, _EXCHANGE)
+
+
+@contextlib.contextmanager
+def swapping(one: str | Path, other: str | Path) -> Iterator[None]:
+    """Exchange two names all the time, as a program in the container would."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_swap, args=(str(one), str(other)), daemon=True
+    )
+    before = os.readlink(one) if os.path.islink(one) else None
+    process.start()
+    try:
+        for _ in range(1_000_000):
+            now = None
+            with contextlib.suppress(OSError):
+                now = os.readlink(one)
+            if now != before:
+                break
+        yield
+    finally:
+        process.kill()
+        process.join()
