@@ -1,7 +1,8 @@
 """Request bodies: JSON into wire structs, with the field's name in every complaint. Pure.
 
-Go's decoder, which clients are written against, takes `null` for any field as "not given". Ours
-does the same: a null where a struct's field allows none is dropped, and nothing else is.
+Go's decoder, which clients are written against, takes `null` for any field as "not given", and a
+field's name in any case. Ours does the same: a null where a struct's field allows none is dropped,
+and nothing else is.
 """
 
 import re
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from naru.base.errors import InvalidParameter
+from naru.engine.api import keys
 
 T = TypeVar("T")
 
@@ -23,15 +25,11 @@ def decode_json(body: bytes, kind: type[T]) -> T:
     if not body.strip():
         raise InvalidParameter("invalid JSON: got EOF while reading request body")
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        if "got `null`" not in str(error):
-            raise InvalidParameter(f"invalid JSON: {error}") from error
+        raw = keys.decode(body, kind)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         if "trailing characters" in str(error):
             raise InvalidParameter("unexpected content after JSON") from error
         raise InvalidParameter(f"invalid JSON: {error}") from error
-    raw = msgspec.json.decode(body)
     for _ in range(_MAX_NULLS):
         try:
             return msgspec.convert(raw, kind)
