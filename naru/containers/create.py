@@ -92,6 +92,7 @@ class Creator:
         deps = self._deps
         settings = deps.settings
         given = request.host_config or HostConfig()
+        given = replace(given, runtime=given.runtime or request.runtime)
         networking = request.networking_config or NetworkingConfig()
         host_config = default_host_config(
             given,

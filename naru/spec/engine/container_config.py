@@ -251,8 +251,12 @@ class NetworkingConfig(Struct, kw_only=True, rename="pascal"):
 
 
 class CreateRequest(ContainerConfig, kw_only=True, rename="pascal"):
-    """Body of POST /containers/create: Config with HostConfig and NetworkingConfig beside it."""
+    """Body of POST /containers/create: Config with HostConfig and NetworkingConfig beside it.
 
+    `runtime`: HostConfig's, where docker-py writes it.
+    """
+
+    runtime: str = ""
     host_config: HostConfig | None = None
     networking_config: NetworkingConfig | None = None
 
