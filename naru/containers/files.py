@@ -58,9 +58,7 @@ class Files:
         container = deps.store.find(ref)
         if container.state.status in ("removing", "dead"):
             raise Conflict(f"You cannot commit container {container.id} which is being removed")
-        paused_here = pause and container.state.status == "running"
-        if paused_here:
-            await deps.runtime.pause(container.id)
+        paused_here = pause and await self._freeze(container)
         try:
             image_id = await deps.images.commit(
                 CommitRequest(
@@ -86,3 +84,13 @@ class Files:
             labels.of_event(container, comment=comment, imageID=image_id, imageRef=repository),
         )
         return image_id
+
+    async def _freeze(self, container: Container) -> bool:
+        """Whether it is frozen now: one that does not run, or has just ended, needs no pause."""
+        if container.state.status != "running":
+            return False
+        try:
+            await self._deps.runtime.pause(container.id)
+        except Conflict:
+            return False
+        return True

@@ -1,6 +1,10 @@
-"""`--link`: which containers another one is told of, by name and by environment."""
+"""`--link`: which containers another one is told of, by name and by environment.
+
+A link belongs to the container that was created with it; it is read at each of its starts.
+"""
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from naru.base.errors import Conflict, InvalidParameter, NotFound
 from naru.containers.deps import Deps
@@ -45,3 +49,23 @@ def linked(deps: Deps, container: Container) -> tuple[Link, ...]:
             )
         )
     return tuple(links)
+
+
+async def remove_link(deps: Deps, path: str) -> None:
+    """Take back the link `parent/alias`: the parent is not told of it at its next start.
+
+    Raises: Conflict when `path` is a container's own name, NotFound.
+    """
+    parent, _, alias = path.strip("/").rpartition("/")
+    if not parent:
+        deps.store.find(alias)
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    identifier = deps.store.find(parent).id
+    async with deps.store.lock(identifier):
+        container = deps.store.find(identifier)
+        links = container.host_config.links or []
+        kept = [text for text in links if parse_link(text)[1] != alias]
+        if len(kept) == len(links):
+            raise NotFound(f"No such container: {path}")
+        host_config = replace(container.host_config, links=kept or None)
+        await deps.store.put(replace(container, host_config=host_config), durable=True)

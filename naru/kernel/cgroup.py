@@ -6,6 +6,7 @@ Everything here blocks for moments only, except `remove` (1 s at most) and `free
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -122,8 +123,11 @@ class Cgroup:
 
     def thaw(self) -> None:
         """Lets them go on; nothing happens when the group is not frozen or gone."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             self._files.ask_freeze(False)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
 
     def kill_all(self) -> None:
         """SIGKILL to every process of the group, also to those that are just forking."""

@@ -1,5 +1,6 @@
 """What is done to a launched container beside its life cycle: signals, cgroup, terminal size."""
 
+import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -85,8 +86,13 @@ class Control:
         await offload(self.cgroup(container_id).kill_all)
 
     async def pause(self, container_id: str) -> None:
-        """Freezes every process of the container. Raises: OSError, Internal."""
-        await offload(self.cgroup(container_id).freeze)
+        """Freezes every process of the container. Raises: OSError, Internal, Conflict (ended)."""
+        try:
+            await offload(self.cgroup(container_id).freeze)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                raise Conflict(f"container {container_id} is not running") from error
+            raise
 
     async def resume(self, container_id: str) -> None:
         await offload(self.cgroup(container_id).thaw)

@@ -5,8 +5,8 @@ Spec: Engine API 1.51, Container.
 
 import time
 
-from naru.base.errors import Conflict, InvalidParameter, NotFound, Unsupported
-from naru.containers import change
+from naru.base.errors import InvalidParameter, NotFound, Unsupported
+from naru.containers import change, links
 from naru.containers.model import Container
 from naru.engine.api import selection
 from naru.engine.api.call import NO_CONTENT, Call, json_answer
@@ -162,8 +162,8 @@ async def update(call: Call) -> Answer:
 
 async def remove(call: Call) -> Answer:
     if call.flag("link"):
-        call.services.containers.store.find(call.name)
-        raise Conflict("Conflict, cannot remove the default link name of the container")
+        await links.remove_link(call.services.containers.deps, call.name)
+        return NO_CONTENT
     await call.services.containers.remover.remove(
         call.name, force=call.flag("force"), volumes=call.flag("v")
     )
