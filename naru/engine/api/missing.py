@@ -1,6 +1,10 @@
-"""Docker's endpoints that Naru knows and does not offer: a 501 that names the thing."""
+"""Docker's endpoints that Naru knows and does not offer: a 501 that names the thing.
 
-from naru.base.errors import NotFound, Unsupported
+There is no swarm to be in, so swarm's nouns answer as Docker does outside of one; `swarm init` and
+`swarm join` say that they are missing.
+"""
+
+from naru.base.errors import NotFound, Unavailable, Unsupported
 from naru.engine.api.call import Call, json_answer
 from naru.engine.api.router import Route
 from naru.http.message import Answer, Response
@@ -19,6 +23,23 @@ _WHAT = {
     "distribution": "asking a registry about an image",
 }
 _METHODS = ("GET", "POST", "DELETE", "PUT", "HEAD")
+
+
+_NO_SWARM = (
+    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
+    "this node to swarm and try again."
+)
+_SWARM_NOUNS = ("swarm", "nodes", "services", "tasks", "secrets", "configs")
+_BEGIN = ("init", "join")
+
+
+async def no_swarm(call: Call) -> Answer:
+    """What Docker answers while it is not part of a swarm; scripts ask for just that."""
+    if call.name == "leave":
+        raise Unavailable("This node is not part of a swarm")
+    if call.name in _BEGIN:
+        return await missing(call)
+    raise Unavailable(_NO_SWARM)
 
 
 async def missing(call: Call) -> Answer:
@@ -40,7 +61,7 @@ ROUTES = (
     Route("GET", "/plugins", now=no_plugins),
     Route("GET", "/plugins/{name}/json", no_plugin),
     *(
-        Route(method, path, missing)
+        Route(method, path, no_swarm if noun in _SWARM_NOUNS else missing)
         for noun in _WHAT
         for method in _METHODS
         for path in (f"/{noun}", f"/{noun}/{{name}}")
