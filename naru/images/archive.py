@@ -23,6 +23,13 @@ class Range:
     size: int
 
 
+class TruncatedArchive(ArchiveError):
+    """The archive ends too early, or is none at all."""
+
+    def __init__(self) -> None:
+        super().__init__("invalid archive: unexpected end of file")
+
+
 class ImageArchive:
     """The members of a spooled, plain tar."""
 
@@ -41,7 +48,7 @@ class ImageArchive:
         while position < end:
             block = self._spool.pread(position, headers.BLOCK)
             if len(block) < headers.BLOCK:
-                raise ArchiveError("invalid archive: unexpected end of file")
+                raise TruncatedArchive
             if block == headers.ZERO_BLOCK:
                 return
             entry = headers.parse_header(block)
@@ -72,7 +79,7 @@ class ImageArchive:
         name = posixpath.normpath("/" + entry.name.decode("utf-8", "surrogateescape"))[1:]
         if entry.kind == headers.REGULAR and entry.pieces is None:
             if position + entry.stored > end:
-                raise ArchiveError("invalid archive: unexpected end of file")
+                raise TruncatedArchive
             self._members[name] = Range(position, entry.stored)
         elif entry.kind in (headers.SYMLINK, headers.LINK):
             target = entry.link.decode("utf-8", "surrogateescape")

@@ -10,8 +10,9 @@ import msgspec
 from naru.base.errors import InvalidParameter, Unsupported
 from naru.engine.api.call import Call, json_answer
 from naru.engine.api.router import Route
-from naru.engine.api.streams import body_chunks, bytes_stream, progress_stream
+from naru.engine.api.streams import body_chunks, bytes_stream, failed_progress, progress_stream
 from naru.http.message import Answer, Response
+from naru.images.archive import TruncatedArchive
 from naru.images.listing import LIST_FILTERS, PRUNE_FILTERS
 from naru.spec.engine.container_config import ContainerConfig
 from naru.spec.oci.image import Platform
@@ -108,7 +109,10 @@ async def load(call: Call) -> Answer:
         quiet=call.flag("quiet", True),
         platform=platform_of(call.text("platform")),
     )
-    return await progress_stream(messages)
+    try:
+        return await progress_stream(messages)
+    except TruncatedArchive as error:  # clients look for it among the progress
+        return failed_progress(error)
 
 
 async def save_one(call: Call) -> Answer:

@@ -11,7 +11,7 @@ import msgspec
 
 from naru.base.errors import NaruError
 from naru.engine.api.errors import JSON
-from naru.http.message import Stream, Writer
+from naru.http.message import Response, Stream, Writer
 from naru.http.streams import Input
 
 TAR = b"Content-Type: application/x-tar\r\n"
@@ -71,9 +71,18 @@ async def progress_stream(source: AsyncIterator[Mapping[str, Any]]) -> Stream:
             async for message in source:
                 await out.write(msgspec.json.encode(message) + b"\r\n")
         except NaruError as error:
-            body = {"errorDetail": {"message": error.message}, "error": error.message}
-            await out.write(msgspec.json.encode(body) + b"\r\n")
+            await out.write(_failure(error))
         finally:
             await closed(source)
 
     return Stream(produce, headers=JSON)
+
+
+def _failure(error: NaruError) -> bytes:
+    body = {"errorDetail": {"message": error.message}, "error": error.message}
+    return msgspec.json.encode(body) + b"\r\n"
+
+
+def failed_progress(error: NaruError) -> Response:
+    """A progress stream whose only message is the error."""
+    return Response(200, _failure(error), JSON)
