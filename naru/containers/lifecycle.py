@@ -160,20 +160,23 @@ class Lifecycle:
         )
         event = "exit-restart" if verdict.restart else "exit"
         container = replace(state.apply(container, event, observed), ports={}, sandbox_path="")
-        await store.observe(container)
-        EXIT_RECORDED()
-        self._deps.emit(
-            "container",
-            "die",
-            identifier,
-            labels.of_event(container, exitCode=str(ended.code), execDuration=str(int(ran_s))),
-        )
+        try:
+            await store.observe(container)
+            EXIT_RECORDED()
+        finally:
+            self._tell_end(container, verdict, ran_s)
+
+    def _tell_end(self, container: Container, verdict: restart.Verdict, ran_s: float) -> None:
+        """Tell the world and whoever waits; then what the policy says."""
+        code = str(container.state.exit_code)
+        attributes = labels.of_event(container, exitCode=code, execDuration=str(int(ran_s)))
+        self._deps.emit("container", "die", container.id, attributes)
         self._waits.exited(container)
-        self._ended.pop(identifier, asyncio.Event()).set()
+        self._ended.pop(container.id, asyncio.Event()).set()
         if verdict.restart:
             self._restart_later(container, verdict.wait_s)
         elif container.host_config.auto_remove:
-            self.auto_remove(identifier)
+            self.auto_remove(container.id)
 
     async def _clear_later(self, identifier: str) -> None:
         async def clear() -> None:

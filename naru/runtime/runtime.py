@@ -189,6 +189,8 @@ class Runtime(Control):
         if record.process is not None:
             self.kill(record.process, signal.SIGKILL)
             cgroup.thaw()
+        else:  # its number never came to be known
+            await offload(cgroup.kill_all)
         child = self._children.pop(bundle.container_id, None)
         if child is not None:
             await exits.end_child(child)
