@@ -72,6 +72,20 @@ def parse_duration_ns(text: str) -> int:
     return sign * int(total)
 
 
+def format_duration(ns: int) -> str:
+    """A duration as Go writes it: `1h0m30s`, `1.5s`, `200ms`, `0s`."""
+    if ns < NS:
+        for unit, size_ns in (("ms", 1_000_000), ("µs", 1000), ("ns", 1)):
+            if ns >= size_ns:
+                return f"{ns / size_ns:.6f}".rstrip("0").rstrip(".") + unit
+        return "0s"
+    minutes, rest_ns = divmod(ns, 60 * NS)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest_ns // NS}.{rest_ns % NS:09d}".rstrip("0").rstrip(".")
+    before = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{before}{seconds}s"
+
+
 def parse_timestamp(text: str, now: int) -> int:
     """A `since`/`until` value in nanoseconds: unix seconds (`123.000000456`), RFC 3339 or a
     duration before `now`. Raises: InvalidParameter.

@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET
 
-from naru.base.clock import NS, now_ns
+from naru.base.clock import NS, format_duration, now_ns
 from naru.containers.model import Container
 from naru.kernel.files import read_file_limited, write_atomic
 from naru.kernel.threads import offload
@@ -186,7 +186,7 @@ class HealthMonitor:
         try:
             return await self._probe(container, words, timeout_s)
         except TimeoutError:
-            return -1, f"Health check exceeded timeout ({_go_seconds(timeout_s)})"
+            return -1, f"Health check exceeded timeout ({format_duration(round(timeout_s * NS))})"
         except Exception as error:
             log.warning("health check of %s could not run: %s", container.id[:12], error)
             return -1, str(error)
@@ -224,7 +224,3 @@ def command_of_probe(plan: Plan, container: Container) -> list[str]:
     if plan.test[0] == "CMD":
         return list(plan.test[1:])
     return list(plan.test)
-
-
-def _go_seconds(seconds: float) -> str:
-    return f"{seconds:g}s"

@@ -92,10 +92,11 @@ def test_followed_log_goes_on_from_its_last_line(lab: EngineLab) -> None:
 
 
 def test_adopted_containers_can_do_everything(lab: EngineLab) -> None:
-    plain = lab.run("sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done", name="adopted")
+    plain = lab.run("sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
     sick = lab.run("sleep", "600", Healthcheck=HEALTH)
     frozen = lab.run("sleep", "600")
     until(lambda: lab.inspect(sick)["State"]["Health"]["Status"] == "healthy", "it is healthy")
+    until(lambda: lab.logs(plain) == b"ready\n", "the trap is set")
     lab.call("POST", f"/containers/{frozen}/pause")
     started = lab.inspect(plain)["State"]["StartedAt"]
     lab.kill()

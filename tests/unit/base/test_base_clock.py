@@ -42,3 +42,10 @@ def test_bad_durations_are_refused(text: str) -> None:
 )
 def test_timestamps_are_unix_or_relative(text: str, ns: int) -> None:
     assert clock.parse_timestamp(text, 100 * clock.NS) == ns
+
+
+@pytest.mark.parametrize(
+    "text", ["0s", "1ns", "1.5µs", "200ms", "1s", "1.5s", "30s", "1m0s", "1m30s", "1h0m0.5s"]
+)
+def test_durations_are_written_as_go_does(text: str) -> None:
+    assert clock.format_duration(clock.parse_duration_ns(text)) == text
