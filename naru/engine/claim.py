@@ -49,7 +49,7 @@ class Claim:
 
 def _lock(root: str) -> int:
     try:
-        os.makedirs(root, mode=0o711, exist_ok=True)
+        os.makedirs(root, mode=0o700, exist_ok=True)
         descriptor = os.open(os.path.join(root, "narud.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot use {root}: {error}") from error

@@ -87,16 +87,27 @@ class Programs:
     versions: dict[str, str]
 
 
+def _make_private(config: Config) -> None:
+    """Directories that only root enters: a container's files may be set-user-ID or secret.
+
+    The roots' own modes: what lies beside our directories in the exec root is the API's socket.
+    """
+    os.chmod(config.data_root, 0o700)
+    os.chmod(config.exec_root, 0o711)
+    folders = [os.path.join(config.exec_root, name) for name in ("rootfs", "shm", "runtime")]
+    folders += [os.path.join(config.data_root, name) for name in ("containers", "spill")]
+    for folder in folders:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.chmod(folder, 0o700)
+
+
 async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> Engine:
     """Everything, constructed and not yet opened. `nofile`: the limit of descriptors, soft and
     hard, that containers get unless told otherwise. Raises: Internal naming what is missing.
     """
     key = plan.engine_key(config.data_root)
     cgroups = cgroup.detect()
-    for folder in ("rootfs", "shm"):
-        os.makedirs(os.path.join(config.exec_root, folder), mode=0o711, exist_ok=True)
-    for folder in ("containers", "spill"):
-        os.makedirs(os.path.join(config.data_root, folder), mode=0o700, exist_ok=True)
+    _make_private(config)
     mount.make_shared(config.exec_root)
     spawner = Spawner(hybrid=cgroups.hybrid)
     programs = await find_programs(config, spawner)

@@ -6,13 +6,14 @@ import io
 import multiprocessing
 import os
 import socket
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from engine_lab import EngineLab
+from engine_lab import ApiError, EngineLab, until
 
 REG, LNK, SYM, DIR = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
 FIFO = tarfile.FIFOTYPE
@@ -142,3 +143,47 @@ def swapping(one: str | Path, other: str | Path) -> Iterator[None]:
     finally:
         process.kill()
         process.join()
+
+
+def execute(lab: EngineLab, container: str, *command: str, **fields: Any) -> tuple[int, bytes]:
+    """Run a command in a running container: exit code and output, both streams as they came."""
+    body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True, **fields}
+    session = lab.json("POST", f"/containers/{container}/exec", body)["Id"]
+    tty = bool(fields.get("Tty"))
+    data = lab.call("POST", f"/exec/{session}/start", {"Detach": False, "Tty": tty})
+    text = data if tty else b""
+    while data and not tty:
+        size = int.from_bytes(data[4:8], "big")
+        text += data[8 : 8 + size]
+        data = data[8 + size :]
+    code = until(
+        lambda: (
+            (about := lab.json("GET", f"/exec/{session}/json"))["ExitCode"] is not None
+            and not about["Running"]
+            and [about["ExitCode"]]
+        ),
+        "the exec session ends",
+    )
+    return int(code[0]), text
+
+
+def outcome(lab: EngineLab, *command: str, **fields: Any) -> tuple[int, bytes]:
+    """Run a container to its end: exit code and log; (-1, message) when it is refused."""
+    try:
+        container = lab.run(*command, **fields)
+    except ApiError as error:
+        return -1, error.message.encode()
+    try:
+        return lab.wait(container), lab.logs(container)
+    finally:
+        lab.call("DELETE", f"/containers/{container}?force=1&v=1")
+
+
+def with_python() -> dict[str, Any]:
+    """`Binds` that bring this host's Python into a container, and its path as the first word."""
+    folders = {"/usr", "/lib", "/lib64", sys.base_prefix}
+    binds = [f"{path}:{path}:ro" for path in sorted(folders) if os.path.isdir(path)]
+    return {"Binds": binds}
+
+
+PYTHON = os.path.realpath(sys.executable)
