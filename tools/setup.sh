@@ -5,10 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-runtime}
 
-packages=(crun conmon libnftables1 tini busybox-static ca-certificates python3 python3-venv iproute2 libcap2-bin procps)
+packages=(crun conmon libnftables1 tini busybox-static ca-certificates python3 python3-venv procps)
 locks=(requirements.lock)
 if [ "$kind" = dev ]; then
-  packages+=(nftables curl e2fsprogs openssl runc)
+  packages+=(nftables iproute2 e2fsprogs openssl runc)
   locks+=(requirements-dev.lock)
 fi
 
