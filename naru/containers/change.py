@@ -1,5 +1,6 @@
 """Rename and update: changes of a container's record that do not start or stop it."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,6 +110,8 @@ async def update(deps: Deps, ref: str, request: UpdateRequest) -> list[str]:
         warnings = validate.validate(container.config, host, None, deps.facts)
         if container.state.status in ("running", "paused"):
             limits = limits_of(linux_resources(host, (), deps.facts, {}))
+            if request.pids_limit is not None and request.pids_limit <= 0:
+                limits = dataclasses.replace(limits, pids=-1)
             await offload(deps.runtime.cgroup(container.id).update, limits)
         updated = replace(container, host_config=host)
         await deps.store.put(updated, durable=True)

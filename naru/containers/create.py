@@ -27,7 +27,7 @@ from naru.containers.mounts import resolve_mounts
 from naru.containers.names import random_name
 from naru.images.model import Image
 from naru.kernel.files import remove_tree
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 from naru.runtime import validate
 from naru.runtime.facts import HostFacts
 from naru.runtime.mounts import READONLY_PATHS
@@ -146,7 +146,7 @@ class Creator:
     async def _make(self, container: Container, image: Image, undo: Undo) -> None:
         deps = self._deps
         directory = deps.settings.container_dir(container.id)
-        undo.push("directory", lambda: offload(remove_tree, directory))
+        undo.push("directory", lambda: offload_bulk(remove_tree, directory))
         await offload(os.makedirs, directory, 0o710)
         made = await self._volumes(container, undo)
         AFTER_VOLUMES()

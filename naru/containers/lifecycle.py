@@ -21,6 +21,7 @@ from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
 from naru.containers.health import Health, HealthMonitor, HealthStatus
 from naru.containers.model import Container, State
+from naru.containers.oom import tell_ooms
 from naru.containers.signals import parse_signal
 from naru.containers.start import Recipe
 from naru.containers.waits import Waits
@@ -47,7 +48,6 @@ class Lifecycle:
         self._restarts: dict[str, asyncio.Task[None]] = {}
         self._last_wait_s: dict[str, float] = {}
         self._ended: dict[str, asyncio.Event] = {}
-        self._ooms: dict[str, asyncio.Task[None]] = {}
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -109,6 +109,10 @@ class Lifecycle:
         identifier = container.id
         observed = container.state
         async with contextlib.AsyncExitStack() as beside:
+            telling = self._deps.tasks.spawn(
+                f"oom {identifier[:12]}", tell_ooms(self._deps, identifier)
+            )
+            beside.callback(telling.cancel)
             if self.health is not None and container.config.healthcheck is not UNSET:
                 probing = self._deps.tasks.spawn(
                     f"health {identifier[:12]}", self.health.watch(container)
@@ -139,7 +143,7 @@ class Lifecycle:
         except (NaruError, OSError) as error:
             log.error("run of %s is not wholly cleared, trying again: %s", identifier[:12], error)
             self._deps.tasks.spawn(f"clear {identifier[:12]}", self._clear_later(identifier))
-        if ended.oom:
+        if ended.oom and not container.state.oom_killed:  # else it was told when it happened
             self._deps.emit("container", "oom", identifier, labels.of_event(container))
         ran_s = max(0.0, (ended.finished_ns - container.state.started_ns) / NS)
         verdict = restart.after_exit(
@@ -154,7 +158,7 @@ class Lifecycle:
             exit_code=ended.code,
             exit_known=ended.known,
             error="" if ended.known else "the monitor was killed: the exit status is unknown",
-            oom_killed=ended.oom,
+            oom_killed=ended.oom or container.state.oom_killed,
             started_ns=container.state.started_ns,
             finished_ns=ended.finished_ns,
         )

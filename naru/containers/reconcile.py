@@ -27,7 +27,7 @@ from naru.containers.model import UNKNOWN_EXIT_CODE, Container, State
 from naru.containers.remove import Remover
 from naru.containers.start import Recipe
 from naru.kernel.files import remove_tree
-from naru.kernel.threads import offload
+from naru.kernel.threads import offload, offload_bulk
 from naru.network.model import Attachment
 from naru.runtime.runtime import ContainerState
 
@@ -145,7 +145,7 @@ class Reconciler:
         directory = os.path.join(deps.settings.data_root, "containers")
         for name in await offload(_names, directory):
             if deps.store.get(name) is None and name not in deps.store.damaged:
-                await offload(remove_tree, os.path.join(directory, name))
+                await offload_bulk(remove_tree, os.path.join(directory, name))
         await deps.volumes.collect_garbage([container.id for container in deps.store])
         for container in deps.store:
             if container.state.status == "exited" and container.host_config.auto_remove:
