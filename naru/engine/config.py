@@ -231,6 +231,12 @@ def build(given: Mapping[str, Any], default_host: str = DEFAULT_HOST) -> Config:
 
 
 def _check(config: Config) -> None:
+    for flag, root in (("data-root", config.data_root), ("exec-root", config.exec_root)):
+        if ":" in root or "\n" in root:
+            raise ConfigError(
+                f"invalid {flag} {root!r}: the monitor of the containers takes no path with a "
+                "colon or a line feed in it; name another one"
+            )
     if config.log_format not in ("text", "json"):
         raise ConfigError(f"invalid log-format {config.log_format!r}: wanted text or json")
     if config.log_level not in ("debug", "info", "warn", "error", "fatal"):

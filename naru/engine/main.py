@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
 from naru.base.errors import NaruError
 from naru.base.tasks import TaskRegistry
@@ -49,7 +50,8 @@ _BASE_HEADERS = (
 ).encode("ascii")
 _DESCRIPTORS_KEPT = 512
 _GRACE_S = 6
-_DRAIN_S = 2.5
+_DRAIN_S = 2.0
+_CLOSE_S = 1.5
 
 
 def run(argv: Sequence[str] | None = None) -> None:
@@ -72,16 +74,27 @@ def run(argv: Sequence[str] | None = None) -> None:
         print(f"narud: {error.message}", file=sys.stderr)
         sys.exit(1)
     status = 1
+    runner = asyncio.Runner()
     try:
-        status = asyncio.run(_Narud(config, words, begun).main())
+        status = runner.run(_Narud(config, words, begun).main())
     except KeyboardInterrupt:
         status = 0
     except NaruError as error:
         log.error("%s", error.message)
+    except Exception:
+        log.exception("narud fails")
     finally:
         claim.release()
+    _end(status)
+
+
+def _end(status: int) -> NoReturn:
+    """End here and now: no thread that hangs in the kernel, and no task, is waited for again."""
     logging.shutdown()
-    sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 class _Narud:
@@ -109,7 +122,11 @@ class _Narud:
             await self._stop(server, engine)
         finally:
             await tasks.drain(_DRAIN_S)
-            await engine.close()
+            try:
+                async with asyncio.timeout(_CLOSE_S):
+                    await engine.close()
+            except TimeoutError:
+                log.warning("not everything could be closed in time; the next start puts it right")
         log.info("narud ended; containers go on")
         return 0
 

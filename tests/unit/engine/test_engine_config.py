@@ -178,3 +178,10 @@ def test_log_lines() -> None:
     assert 'level=warn area=api msg="say \\"x\\"" request=a-1 call="GET /x"' in text
     body = json.loads(logs.JsonFormatter().format(record))
     assert body["msg"] == 'say "x"' and body["request"] == "a-1" and body["level"] == "warn"
+
+
+@pytest.mark.parametrize("flag", ["--data-root", "--exec-root"])
+@pytest.mark.parametrize("path", ["/srv/a:b", "/srv/a\nb"])
+def test_roots_that_the_monitor_cannot_use_are_refused(flag: str, path: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s)invalid {flag[2:]} .*name another"):
+        load([flag, path, "--config-file", "/dev/null"])
