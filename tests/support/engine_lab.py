@@ -58,6 +58,12 @@ class EngineLab:
     process: "subprocess.Popen[bytes] | None" = None
     log: Path = field(init=False)
 
+    @property
+    def port(self) -> int:
+        """A port of the host for this engine's containers, another one for each address range."""
+        second, third = (int(part) for part in self.bip.split(".")[1:3])
+        return 39000 + (second - 200) * 640 + third // 4 * 10
+
     def __post_init__(self) -> None:
         self.log = self.directory / "narud.log"
         (self.directory / "exec").mkdir(exist_ok=True)

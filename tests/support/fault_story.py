@@ -17,7 +17,7 @@ from engine_lab import ApiError, EngineLab, until
 
 WEB = "story-web"
 BRIEF = "story-brief"
-PORT = 39080
+CHATTY = "story-chatty"
 
 
 @dataclass
@@ -87,7 +87,7 @@ def _web(lab: EngineLab) -> None:
         ExposedPorts={"80/tcp": {}},
         HostConfig={
             "Binds": ["story-data:/data", "/anonymous"],
-            "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(PORT)}]},
+            "PortBindings": {"80/tcp": [{"HostPort": str(lab.port)}]},
         },
     )
 
@@ -97,6 +97,13 @@ def _brief(lab: EngineLab) -> None:
     lab.call("POST", f"/containers/{container}/start")
     with contextlib.suppress(ApiError):
         lab.call("POST", f"/containers/{container}/wait?condition=removed")
+
+
+def _chatty(lab: EngineLab) -> None:
+    """Writes more than its log may hold, slowly enough that it is rotated meanwhile."""
+    script = "for i in 1 2 3 4 5 6; do seq 1000 1100; usleep 60000; done"
+    limits = {"Type": "json-file", "Config": {"max-size": "4k", "max-file": "2"}}
+    lab.wait(lab.run("sh", "-c", script, name=CHATTY, HostConfig={"LogConfig": limits}))
 
 
 STORY = (
@@ -153,6 +160,12 @@ STORY = (
         _brief,
         lambda world: _set(world.containers, BRIEF, "absent", "created", "exited", "running"),
         lambda world: _set(world.containers, BRIEF, "absent"),
+    ),
+    Step(
+        "chatty",
+        _chatty,
+        lambda world: _set(world.containers, CHATTY, "absent", "created", "exited", "running"),
+        lambda world: _set(world.containers, CHATTY, "created", "exited", "running"),
     ),
     Step(
         "untag",
