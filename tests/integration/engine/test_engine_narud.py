@@ -153,11 +153,12 @@ def test_versions_and_what_is_not_offered(narud: Narud) -> None:
         ("POST", "/auth", "registry"),
         ("POST", "/images/create?fromImage=busybox&tag=latest", "pulling busybox:latest"),
         ("POST", "/build", "building images"),
-        ("GET", "/swarm", "swarm"),
-        ("GET", "/services/x", "services"),
+        ("POST", "/swarm/init", "swarm"),
     ):
         status, body = narud.ask(method, path)
         assert status == 501 and text in body["message"], path
+    status, body = narud.ask("GET", "/services/x")
+    assert status == 503 and "not a swarm manager" in body["message"]
     assert narud.ask("GET", "/nope") == (404, {"message": "page not found"})
 
 
@@ -230,7 +231,8 @@ def test_out_of_descriptors_is_said_and_survived(tmp_path: Path) -> None:
         for _ in range(130):
             sock = engine.connect()
             held.append(sock)
-            sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
+            with contextlib.suppress(ConnectionError):  # it may be turned away before it asks
+                sock.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\n\r\n")
             with contextlib.suppress(ConnectionError):
                 if b" 503 " in sock.recv(65536):
                     busy = True
@@ -239,8 +241,11 @@ def test_out_of_descriptors_is_said_and_survived(tmp_path: Path) -> None:
         for sock in held:
             sock.close()
         until = time.monotonic() + DEADLINE_S
-        while engine.ask("GET", "/_ping")[0] != 200:
+        answered = False
+        while not answered:
             assert time.monotonic() < until
+            with contextlib.suppress(ConnectionError):
+                answered = engine.ask("GET", "/_ping")[0] == 200
         assert engine.stop() == 0
     finally:
         if engine.process.poll() is None:
