@@ -17,7 +17,7 @@ from naru.base.errors import InvalidParameter, NotFound
 from naru.base.failpoints import declare
 from naru.base.ids import NAME_RULE, is_name, new_id, short
 from naru.base.undo import Undo
-from naru.containers import labels
+from naru.containers import joined, labels
 from naru.containers.deps import Deps
 from naru.containers.links import check_links
 from naru.containers.log_options import log_limits
@@ -65,9 +65,10 @@ class Creator:
         """Raises: InvalidParameter, Unsupported, NotFound (image), Conflict (name)."""
         if not request.image:
             raise InvalidParameter("no image was named: the request needs a field Image")
+        host_config, warnings = self._checked(request)
         image = self._deps.images.resolve(request.image)
         check_platform(image, platform, request.image)
-        container, warnings = self._record(new_id(), image, request)
+        container = self._record(new_id(), image, request, host_config)
         store = self._deps.store
         if name:
             name = name.removeprefix("/")
@@ -86,11 +87,9 @@ class Creator:
         self._deps.emit("container", "create", container.id, labels.of_event(container))
         return Created(container.id, warnings)
 
-    def _record(
-        self, identifier: str, image: Image, request: CreateRequest
-    ) -> tuple[Container, list[str]]:
-        deps = self._deps
-        settings = deps.settings
+    def _checked(self, request: CreateRequest) -> tuple[HostConfig, list[str]]:
+        """The host's side with its defaults, and warnings: all that needs no image to be judged."""
+        deps, settings = self._deps, self._deps.settings
         given = request.host_config or HostConfig()
         given = replace(given, runtime=given.runtime or request.runtime)
         networking = request.networking_config or NetworkingConfig()
@@ -101,13 +100,21 @@ class Creator:
             log=settings.default_log,
             shm_bytes=settings.default_shm_bytes,
         )
-        own = _config_of(request)
-        warnings = validate.validate(own, host_config, networking, deps.facts)
-        config = merge_config(own, image.run_config)
-        config = replace(config, hostname=self._hostname(identifier, config, host_config))
+        warnings = validate.validate(_config_of(request), host_config, networking, deps.facts)
         check_links(deps, host_config)
         log_limits(host_config.log_config)
-        host_config = _with_paths(host_config, deps.facts)
+        if host_config.oom_kill_disable is None and deps.facts.cgroup_version == 1:
+            host_config = replace(host_config, oom_kill_disable=False)
+        host_config = joined.with_ids(host_config, deps.store.find)
+        return _with_paths(host_config, deps.facts), warnings
+
+    def _record(
+        self, identifier: str, image: Image, request: CreateRequest, host_config: HostConfig
+    ) -> Container:
+        deps = self._deps
+        networking = request.networking_config or NetworkingConfig()
+        config = merge_config(_config_of(request), image.run_config)
+        config = replace(config, hostname=self._hostname(identifier, config, host_config))
         endpoints = {
             network: settings_ or EndpointSettings()
             for network, settings_ in (networking.endpoints_config or {}).items()
@@ -121,7 +128,9 @@ class Creator:
             mac="" if config.mac_address is UNSET else config.mac_address,
         )
         path, args = command_of(config)
-        container = Container(
+        if not endpoints and not host_config.network_mode.startswith(joined.PREFIX):
+            endpoints = {host_config.network_mode: EndpointSettings()}
+        return Container(
             id=identifier,
             name="",
             created_ns=now_ns(),
@@ -131,9 +140,8 @@ class Creator:
             path=path,
             args=args,
             mounts=resolve_mounts(host_config, config.volumes, deps.store.find),
-            networks=endpoints or {host_config.network_mode: EndpointSettings()},
+            networks=endpoints,
         )
-        return container, warnings
 
     def _hostname(self, identifier: str, config: ContainerConfig, host: HostConfig) -> str:
         if config.hostname:
@@ -241,6 +249,6 @@ def check_platform(image: Image, platform: str | None, shown: str) -> None:
         if part and index < len(have) and have[index] and part.lower() != have[index].lower():
             found = "/".join(filter(None, have))
             raise NotFound(
-                f"image with reference {shown} was found but does not provide the specified "
-                f"platform ({platform}): it is {found}"
+                f"image with reference {shown} was found but its platform ({found}) does not "
+                f"match the specified platform ({platform})"
             )

@@ -13,7 +13,9 @@ LOG_FILE = "container.log"
 def log_limits(config: LogConfig) -> LogLimits:
     """`max-size` and `max-file` of a log configuration. Raises: InvalidParameter, Unsupported."""
     if config.type not in DRIVERS:
-        raise InvalidParameter(f"logger: no log driver named '{config.type}' is registered")
+        raise InvalidParameter(
+            f"error looking up logging plugin {config.type}: no log driver of that name is offered"
+        )
     options = config.config or {}
     for name, value in options.items():
         if name in ("tag", "labels-regex", "env-regex", "max-buffer-size"):

@@ -114,7 +114,6 @@ def default_host_config(
         shm_size=given.shm_size or shm_bytes,
         runtime=given.runtime or runtime,
         oom_kill_disable=given.oom_kill_disable,
-        port_bindings=given.port_bindings or {},
         pids_limit=given.pids_limit if (given.pids_limit or 0) > 0 else None,
         **_memory_swap(given),
     )

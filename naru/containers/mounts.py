@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.base.errors import InvalidParameter
+from naru.base.errors import InvalidParameter, NotFound
 from naru.base.ids import is_name, new_id
 from naru.containers.model import Container, MountPoint
 from naru.spec.engine.container_config import HostConfig, Mount
@@ -109,7 +109,9 @@ def parse_mount(mount: Mount) -> MountPoint:
                 "into a volume, or into the image"
             )
         case _:
-            raise InvalidParameter(f'mount type unknown: "{mount.type}"')
+            raise InvalidParameter(
+                f'invalid mount config for type "{mount.type}": mount type unknown'
+            )
 
 
 def _bind_mount(mount: Mount, destination: str) -> MountPoint:
@@ -181,14 +183,17 @@ def _tmpfs_mount(mount: Mount, destination: str) -> MountPoint:
 
 
 def from_other(spec: str, find: Callable[[str], Container]) -> list[MountPoint]:
-    """The mounts that `--volumes-from NAME[:ro|rw]` brings. Raises: InvalidParameter, NotFound."""
+    """The mounts that `--volumes-from NAME[:ro|rw]` brings. Raises: InvalidParameter."""
     name, _, mode = spec.partition(":")
     if not name:
         raise InvalidParameter(f"invalid volumes-from spec: '{spec}'")
     if mode and not re.fullmatch(r"(ro|rw|z|Z)(,(ro|rw|z|Z))*", mode):
         raise InvalidParameter(f"invalid mode: {mode}")
     read_only = "ro" in mode.split(",")
-    taken = [mount for mount in find(name).mounts if mount.type != "tmpfs"]
+    try:
+        taken = [mount for mount in find(name).mounts if mount.type != "tmpfs"]
+    except NotFound as error:  # clients take a 404 of create for a missing image, and pull it
+        raise InvalidParameter(error.message) from error
     return [
         replace(mount, rw=mount.rw and not read_only, anonymous=False, no_copy=True)
         for mount in taken
@@ -202,7 +207,7 @@ def resolve_mounts(
 ) -> tuple[MountPoint, ...]:
     """Every mount of a new container; `volumes` are the image's and the request's destinations.
 
-    Raises: InvalidParameter (`Duplicate mount point: /x`), NotFound for `--volumes-from`.
+    Raises: InvalidParameter (`Duplicate mount point: /x`).
     """
     chosen: dict[str, MountPoint] = {}
     for spec in host_config.volumes_from or ():

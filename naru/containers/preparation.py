@@ -41,7 +41,9 @@ def running_other(deps: Deps, mode: str, what: str) -> Container:
     """The running container that `container:X` names. Raises: Conflict, NotFound."""
     other = deps.store.find(mode.removeprefix("container:"))
     if other.state.status not in ("running", "paused"):
-        raise Conflict(f"cannot {what} a non running container: {other.id}")
+        raise Conflict(
+            f"cannot {what} a non running container: container {other.name} is {other.state.status}"
+        )
     return other
 
 
@@ -83,9 +85,9 @@ def _shared_namespaces(deps: Deps, container: Container) -> _Shared:
     namespaces: dict[str, str] = {}
     shm_path, files_of = "", container.id
     for kind, mode, what in (
-        ("pid", host_config.pid_mode, "join PID of"),
-        ("ipc", host_config.ipc_mode, "join IPC of"),
-        ("net", host_config.network_mode, "join network of"),
+        ("pid", host_config.pid_mode, "join PID namespace of"),
+        ("ipc", host_config.ipc_mode, "join IPC namespace of"),
+        ("net", host_config.network_mode, "join network namespace of"),
     ):
         if not mode.startswith("container:"):
             continue
@@ -96,8 +98,8 @@ def _shared_namespaces(deps: Deps, container: Container) -> _Shared:
         namespaces[kind] = f"/proc/{other.state.pid}/ns/{kind}"
         if kind == "ipc":
             if other.host_config.ipc_mode not in ("shareable", "host"):
-                raise Conflict(
-                    f"cannot join IPC of container {other.id}: non-shareable IPC "
+                raise InvalidParameter(
+                    f"failed to join IPC namespace: container {other.id}: non-shareable IPC "
                     "(hint: use IpcMode:shareable for the donor container)"
                 )
             shm_path = deps.settings.shm_dir(other.id)

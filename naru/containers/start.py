@@ -52,6 +52,7 @@ class Recipe:
         Raises: StartFailed, Conflict (port in use, shared namespace gone), other NaruErrors.
         """
         deps = self._deps
+        container = self._named_as_joined(container)
         async with Undo(f"start {container.name}") as undo:
             undo.push("clear", lambda: self.clear(container.id))
             await deps.roots.hold_for_run(container.id)
@@ -70,10 +71,19 @@ class Recipe:
             START_RUNNING()
         return replace(running, state=replace(running.state, started_ns=now_ns()))
 
+    def _named_as_joined(self, container: Container) -> Container:
+        """A container in another one's network has that one's host name, which /etc/hosts knows."""
+        mode = container.host_config.network_mode
+        if not mode.startswith("container:"):
+            return container
+        other = running_other(self._deps, mode, "join network namespace of").config
+        config = replace(container.config, hostname=other.hostname, domainname=other.domainname)
+        return replace(container, config=config)
+
     async def _attach(self, container: Container) -> Attachment:
         mode = container.host_config.network_mode
         if mode.startswith("container:"):
-            other = running_other(self._deps, mode, "join network of")
+            other = running_other(self._deps, mode, "join network namespace of")
             return Attachment(
                 name=container.name, sandbox_path=other.sandbox_path or None, endpoints={}
             )
