@@ -17,6 +17,7 @@ from naru.runtime import validate
 from naru.runtime.resources import linux_resources
 from naru.spec.engine.container_config import HostConfig, Resources, UpdateRequest
 
+_NO_NAME = "Error when allocating new name"
 _CHANGEABLE = (
     "blkio_weight", "cpu_shares", "cpu_period", "cpu_quota", "cpu_realtime_period",
     "cpu_realtime_runtime", "cpuset_cpus", "cpuset_mems", "memory", "memory_swap",
@@ -31,13 +32,18 @@ async def rename(deps: Deps, ref: str, new: str) -> None:
     if not new:
         raise InvalidParameter("Neither old nor new names may be empty")
     if not is_name(new):
-        raise InvalidParameter(f"Invalid container name ({new}), only {NAME_RULE} are allowed")
+        raise InvalidParameter(
+            f"{_NO_NAME}: Invalid container name (/{new}), only {NAME_RULE} are allowed"
+        )
     async with deps.store.lock(container.id):
         container = deps.store.find(container.id)
         old = container.name
         if old == new:
             raise InvalidParameter("Renaming a container with the same name as its current name")
-        deps.store.reserve_name(new, container.id)
+        try:
+            deps.store.reserve_name(new, container.id)
+        except Conflict as error:
+            raise Conflict(f"{_NO_NAME}: {error.message}") from error
         try:
             renamed = replace(container, name=new)
             await deps.store.put(renamed, durable=True)

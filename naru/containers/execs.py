@@ -247,7 +247,7 @@ class Execs:
     def _running(self, container: Container) -> Container:
         status = container.state.status
         if status == "paused":
-            raise Conflict(f"container {container.id} is paused, unpause the container before exec")
+            raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
         if status == "restarting":
             raise Conflict(
                 f"container {container.id} is restarting, wait until the container is running"

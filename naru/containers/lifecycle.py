@@ -351,7 +351,7 @@ class Lifecycle:
         async with self._deps.store.lock(container.id):
             container = self._deps.store.find(container.id)
             if container.state.status == "paused":
-                raise Conflict(f"container {ref} is already paused")
+                raise Conflict(f"Container {container.id} is already paused")
             if container.state.status == "restarting":
                 raise Conflict(f"container {container.id} is restarting, wait until it is running")
             if container.state.status != "running":

@@ -45,7 +45,7 @@ class Remover:
         advice = _ADVICE.get(container.state.status)
         if advice is not None:
             if not force:
-                raise Conflict(f'cannot remove container "/{container.name}": {advice}')
+                raise Conflict(f'cannot remove container "{ref}": {advice}')
             await self._lifecycle.end(container)
         elif container.state.status == "removing" and store.lock(container.id).locked():
             if force:

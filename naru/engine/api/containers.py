@@ -136,6 +136,8 @@ async def kill(call: Call) -> Answer:
     except InvalidParameter as error:
         said = error.message[:1].lower() + error.message[1:]
         raise InvalidParameter(f"cannot kill container: {call.name}: {said}") from error
+    except NotFound as error:
+        raise NotFound(f"cannot kill container: {call.name}: {error.message}") from error
     return NO_CONTENT
 
 

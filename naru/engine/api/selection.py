@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from naru.base.errors import InvalidParameter, NotFound
+from naru.base.errors import InvalidParameter
 from naru.base.filters import Filters, matches_labels, parse_bool
 from naru.containers.model import Container
 from naru.engine.api.summary import is_running
@@ -61,14 +61,11 @@ def _among(filters: Filters, name: str, known: Sequence[str]) -> None:
 
 
 def boundary(filters: Filters, name: str, find: Callable[[str], Container]) -> Container | None:
-    """The container that `since` or `before` names. Raises: InvalidParameter (Docker: 400)."""
+    """The container that `since` or `before` names. Raises: NotFound."""
     values = filters.get(name, ())
     if not values:
         return None
-    try:
-        return find(values[0])
-    except NotFound as error:
-        raise InvalidParameter(error.message) from error
+    return find(values[0])
 
 
 def select(
