@@ -1,5 +1,6 @@
 """A container's files: changes, export, commit, and `cp` both ways."""
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from naru.base.errors import Conflict
@@ -76,7 +77,7 @@ class Files:
             )
         finally:
             if paused_here:
-                await run_to_end(deps.runtime.resume(container.id))
+                await run_to_end(self._thaw(container.id))
         deps.emit(
             "container",
             "commit",
@@ -94,3 +95,7 @@ class Files:
         except Conflict:
             return False
         return True
+
+    async def _thaw(self, identifier: str) -> None:
+        with contextlib.suppress(Conflict):  # it was killed meanwhile
+            await self._deps.runtime.resume(identifier)

@@ -26,10 +26,12 @@ async def commit(call: Call) -> Answer:
     if not name:
         raise InvalidParameter('invalid name or ID supplied: ""')
     body = await call.body()
-    config = None
+    config: ContainerConfig | None = None
     if body.strip() and body.strip() != b"null":
         call.check_json()
         config = decode_json(body, ContainerConfig)
+        if config == ContainerConfig():  # `{}` says as little as no body
+            config = None
     image_id = await call.services.containers.files.commit(
         name,
         repository=call.text("repo"),

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from naru.base.clock import rfc3339
 from naru.containers.health import Health
 from naru.containers.model import Container
 from naru.engine.api.summary import VolumePath, mount_json, networks_shown
-from naru.spec.engine.container_config import EndpointSettings
+from naru.runtime.links import parse_link
+from naru.spec.engine.container_config import EndpointSettings, HostConfig
 
 _HEALTH_RESULTS = 5
 
@@ -49,7 +52,7 @@ def inspect_json(container: Container, around: Surroundings) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(around.exec_ids) or None,
-        "HostConfig": container.host_config,
+        "HostConfig": host_config_shown(container),
         "GraphDriver": around.graph_driver,
     }
     if not container.started_once:
@@ -60,6 +63,17 @@ def inspect_json(container: Container, around: Surroundings) -> dict[str, Any]:
     body["Config"] = container.config
     body["NetworkSettings"] = network_json(container)
     return body
+
+
+def host_config_shown(container: Container) -> HostConfig:
+    """HostConfig with links as Docker tells them: `/other:/this/alias`."""
+    host_config = container.host_config
+    if not host_config.links:
+        return host_config
+    links = [
+        f"/{name}:/{container.name}/{alias}" for name, alias in map(parse_link, host_config.links)
+    ]
+    return replace(host_config, links=links)
 
 
 def state_json(container: Container, health: Health | None) -> dict[str, Any]:
