@@ -10,7 +10,7 @@ data=${NARU_DATA_ROOT:-/var/lib/naru}
 exec_root=${NARU_EXEC_ROOT:-/run/naru}
 pidfile=$exec_root/narud.pid
 log=${NARU_LOG:-/var/log/narud.log}
-port=${NARU_DEMO_PORT:-8080}
+port=${NARU_DEMO_PORT:-8088}
 bip=${NARU_BIP:-}
 name=naru-demo-web
 export NARU_HOST=unix://$socket
@@ -60,7 +60,7 @@ start_web() {
   naru run -d --name "$name" -p "$port:80" busybox \
     sh -c 'mkdir -p /www && echo "Hello from a container on Naru." >/www/index.html && exec httpd -f -h /www' >/dev/null || {
     naru rm -f "$name" >/dev/null 2>&1 || true
-    die "the web server was not started; where port $port is taken: NARU_DEMO_PORT=8081 make run"
+    die "the web server was not started; where port $port is taken: NARU_DEMO_PORT=8089 make run"
   }
   echo "container $name was created and started, port $port published"
 }
