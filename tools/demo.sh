@@ -28,6 +28,7 @@ start_engine() {
     echo "narud runs already, on $socket"
     return
   fi
+  mkdir -p "$(dirname "$log")"
   arguments=(--data-root "$data" --exec-root "$exec_root" --pidfile "$pidfile" -H "unix://$socket")
   [ -z "$bip" ] || arguments+=(--bip "$bip")
   setsid "$bin/narud" "${arguments[@]}" >>"$log" 2>&1 </dev/null &
