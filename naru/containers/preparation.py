@@ -257,7 +257,7 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
         read_only=not mount.rw,
         propagation=mount.propagation,
         recursive=mount.recursive,
-        read_only_recursive="ro-non-recursive" not in mount.options,
+        read_only_recursive="ro-non-recursive" not in mount.options and os.path.isdir(source),
     )
 
 

@@ -130,7 +130,8 @@ def bind_mount(
     recursive: bool = True,
     read_only_recursive: bool = True,
 ) -> OciMount:
-    """A bind mount. Read-only covers submounts too, unless `read_only_recursive` is off.
+    """A bind mount. Read-only covers submounts too, unless `read_only_recursive` is off: a file
+    has none, and crun wants a directory for it.
 
     `propagation` "" leaves the runtime's default (volumes); Docker's default for binds is rprivate.
     """

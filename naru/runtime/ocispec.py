@@ -228,6 +228,7 @@ def container_mounts(request: SpecRequest) -> list[OciMount]:
             source,
             read_only=host_config.readonly_rootfs,
             propagation="rprivate",
+            read_only_recursive=False,  # on files crun refuses it
         )
         for destination, source in (
             ("/etc/resolv.conf", request.resolv_conf_path),

@@ -140,7 +140,7 @@ def test_files_follow_the_root() -> None:
     paths = {"hosts_path": "/h", "hostname_path": "/n", "resolv_conf_path": "/r"}
     built = spec(HostConfig(readonly_rootfs=True), **paths)
     options = {m["destination"]: m["options"] for m in built["mounts"]}
-    assert options["/etc/hosts"] == options["/etc/resolv.conf"] == ["rbind", "rro", "rprivate"]
+    assert options["/etc/hosts"] == options["/etc/resolv.conf"] == ["rbind", "ro", "rprivate"]
     own = spec(**paths, mounts=(bind_mount("/etc/hosts", "/mine"),))
     assert [m["source"] for m in own["mounts"] if m["destination"] == "/etc/hosts"] == ["/mine"]
 
