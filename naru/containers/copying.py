@@ -88,13 +88,18 @@ class Copying:
             rootfs = await held.enter_async_context(deps.roots.visit(container.id))
             token = new_id()
             mounts = []
-            for mount in container.mounts:
-                source = mount.source
+            for number, mount in enumerate(container.mounts):
+                source, subpath = mount.source, mount.subpath
                 if mount.type == "volume":
                     held.push_async_callback(deps.volumes.release, mount.name, token)
                     source = await deps.volumes.acquire(mount.name, token)
+                bound = os.path.join(deps.settings.subpath_dir(container.id), str(number))
+                if subpath and os.path.exists(bound):
+                    source, subpath = bound, ""
                 if mount.type != "tmpfs" and os.path.exists(source):
-                    mounts.append(ViewMount(mount.destination, source, writable=mount.rw))
+                    mounts.append(
+                        ViewMount(mount.destination, source, writable=mount.rw, subpath=subpath)
+                    )
             yield ContainerFiles(
                 name=ref.removeprefix("/"),
                 rootfs=rootfs,

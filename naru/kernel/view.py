@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from naru.kernel import syscalls
 from naru.kernel.confine import confine
-from naru.kernel.files import open_in_root
+from naru.kernel.files import open_beneath, open_in_root
 
 _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 0x02, 0x04, 0x08
 _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
@@ -22,11 +22,15 @@ _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
 
 @dataclass(frozen=True, slots=True)
 class ViewMount:
-    """`source`, a host path, is seen at `destination` in the container."""
+    """`source`, a host path, is seen at `destination` in the container.
+
+    `subpath`: only this part of it, which is reached through no link (containers write there).
+    """
 
     destination: str
     source: str
     writable: bool
+    subpath: str = ""
 
 
 class ViewClones:
@@ -38,8 +42,7 @@ class ViewClones:
         try:
             self.descriptors.append(_clone(rootfs, recursive=False, writable=True))
             for mount in mounts:
-                tree = _clone(mount.source, recursive=True, writable=mount.writable)
-                self.descriptors.append(tree)
+                self.descriptors.append(_clone_of(mount))
         except BaseException:
             self.close()
             raise
@@ -53,6 +56,20 @@ class ViewClones:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _clone_of(mount: ViewMount) -> int:
+    if not mount.subpath:
+        return _clone(mount.source, recursive=True, writable=mount.writable)
+    whole = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        part = open_beneath(whole, mount.subpath, os.O_PATH)
+    finally:
+        os.close(whole)
+    try:
+        return _clone(f"/proc/self/fd/{part}", recursive=True, writable=mount.writable)
+    finally:
+        os.close(part)
 
 
 def _clone(path: str, *, recursive: bool, writable: bool) -> int:

@@ -30,6 +30,8 @@ from naru.storage.pipes import through_pipe
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 _CONTROL_FD = 3
 _PIPE_BYTES = 1 << 20
+# A part of a volume that is gone, or that is a link by now.
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,8 @@ def _clones(files: ContainerFiles) -> ViewClones:
     try:
         return ViewClones(files.rootfs, _sorted(files))
     except OSError as error:
-        raise Internal(
+        kind = InvalidParameter if error.errno in _NOT_THERE else Internal
+        raise kind(
             f"cannot look into the files of container {files.name}: {error.filename}: "
             f"{error.strerror}"
         ) from error

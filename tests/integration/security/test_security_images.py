@@ -135,7 +135,7 @@ def test_account_files_of_other_kinds(
     assert time.monotonic() - begun < 8
 
 
-@pytest.mark.parametrize("number", [0, 1, 3, 5, 7, 8, 9, 11, 15])
+@pytest.mark.parametrize("number", [0, 3, 5, 7, 9, 12])
 def test_working_directories_that_are_doors(lab: EngineLab, number: int) -> None:
     """WORKDIR and exec's directory in a process's open files, also through links of the image."""
     links = [("cwd", SYM, f"/proc/self/fd/{number}"), ("fds", SYM, "/proc/self/fd")]
