@@ -14,7 +14,7 @@ def log_limits(config: LogConfig) -> LogLimits:
     """`max-size` and `max-file` of a log configuration. Raises: InvalidParameter, Unsupported."""
     if config.type not in DRIVERS:
         raise InvalidParameter(
-            f"error looking up logging plugin {config.type}: no log driver of that name is offered"
+            f'error looking up logging plugin {config.type}: plugin "{config.type}" not found'
         )
     options = config.config or {}
     for name, value in options.items():
