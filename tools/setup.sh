@@ -8,7 +8,7 @@ kind=${1:-runtime}
 packages=(crun conmon libnftables1 tini busybox-static ca-certificates python3 python3-venv procps)
 locks=(requirements.lock)
 if [ "$kind" = dev ]; then
-  packages+=(nftables iproute2 e2fsprogs openssl runc)
+  packages+=(nftables iproute2 e2fsprogs openssl runc bzip2 xz-utils)
   locks+=(requirements-dev.lock)
 fi
 
