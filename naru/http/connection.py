@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._eof = False
         self._armed = False
         self._closing = False
+        self._made = False
         self._throttled = False
         self._hangup: select.epoll | None = None
 
@@ -115,6 +116,9 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=self._owner.limits.write_high_bytes)
         self._output = Output(transport)
         self._arm(self._owner.limits.head_deadline_s)
+        self._made = True
+        if self._closing:  # the server ended while the client was let in
+            transport.abort()
 
     def pause_writing(self) -> None:
         self._output.pause()
@@ -209,13 +213,17 @@ class Connection(asyncio.Protocol):
     def shut(self) -> None:
         """Close at the next boundary between requests; an idle connection at once."""
         self._closing = True
+        if not self._made:
+            return
         if self._task is None:
             self._transport.close()
         elif self._cancel_on_loss:
             self._task.cancel()
 
     def abort(self) -> None:
-        self._transport.abort()
+        self._closing = True
+        if self._made:
+            self._transport.abort()
 
     def half_close(self) -> None:
         if self._transport.can_write_eof() and not self._transport.is_closing():

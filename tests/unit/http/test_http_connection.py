@@ -1,6 +1,7 @@
 """Dialogues with a connection over a real socket pair of the kernel."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -295,5 +296,20 @@ def test_shutdown_lets_a_change_finish_and_ends_streams(tmp_path: Path) -> None:
         await ending
         for _, writer in (change, stream):
             writer.close()
+
+    play(tmp_path, case)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_shutdown_while_a_client_is_let_in(tmp_path: Path, turns: int) -> None:
+    async def case(bench: Bench) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(bench.path)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(bench.server.shutdown(1), DEADLINE_S)
+            client.settimeout(DEADLINE_S)
+            with contextlib.suppress(ConnectionError):
+                assert client.recv(1) == b""
 
     play(tmp_path, case)
