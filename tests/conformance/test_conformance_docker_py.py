@@ -1,6 +1,7 @@
 """The Python SDK `docker`, as its users write it, against a narud of our own."""
 
 import datetime
+import gc
 import io
 import queue
 import tarfile
@@ -38,6 +39,7 @@ def client(lab: EngineLab) -> Iterator[Any]:
     yield sdk
     sdk.close()
     lab.remove_all()
+    gc.collect()
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
