@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from naru.base.errors import InvalidParameter
+from naru.client.tls import TlsStream
 from naru.http.client import dial_unix
 
 if TYPE_CHECKING:
@@ -33,26 +34,9 @@ class TlsFiles:
     verify: bool
 
 
-class _TlsStream(ssl.SSLSocket):
-    """A TLS socket whose writing half can be closed while the peer's bytes still arrive."""
-
-    def shutdown(self, how: int) -> None:
-        """Send close_notify without waiting for the peer's."""
-        timeout = self.gettimeout()
-        self.settimeout(0)
-        try:
-            if self._sslobj is not None:  # type: ignore[attr-defined] # CPython's own attribute
-                self._sslobj.shutdown()  # type: ignore[attr-defined] # sends close_notify
-        except (ssl.SSLError, OSError):
-            return
-        finally:
-            self.settimeout(timeout)
-
-
 def tls_context(files: TlsFiles) -> ssl.SSLContext:
     """Raises: InvalidParameter when a file cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.sslsocket_class = _TlsStream
     if not files.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -100,9 +84,8 @@ def dialer(host: str, tls: TlsFiles | None) -> tuple[str, Callable[[], Stream]]:
         sock = socket.create_connection((name, port), CONNECT_TIMEOUT_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if context is not None:
-            sock = context.wrap_socket(sock, server_hostname=name)
-        sock.settimeout(None)
-        return sock
+        stream: Stream = sock if context is None else TlsStream(sock, context, name)
+        stream.settimeout(None)
+        return stream
 
     return f"tcp://{address}", dial

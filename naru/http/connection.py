@@ -145,8 +145,6 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._eof = True
-        if self._transport.get_extra_info("ssl_object") is not None:
-            return False
         if self._phase is Phase.RAW:
             assert self._input is not None
             self._input.feed_eof()

@@ -21,6 +21,7 @@ from naru.base.tasks import TaskRegistry
 from naru.http.connection import Connection, Limits, tls_subject, tune
 from naru.http.encode import HeadEncoder
 from naru.http.message import Answer, Peer, Request, Response
+from naru.http.tls import TlsLayer
 
 log = logging.getLogger("naru.http")
 
@@ -144,18 +145,25 @@ class Server:
             if listener.tls is None:
                 await loop.connect_accepted_socket(lambda: connection, sock)
             else:
-                transport, _ = await loop.connect_accepted_socket(
-                    lambda: connection,
-                    sock,
-                    ssl=listener.tls,
-                    ssl_handshake_timeout=self.limits.head_deadline_s,
-                )
-                subject = tls_subject(transport.get_extra_info("ssl_object"))
-                connection.peer = Peer("tls", connection.peer.address, subject=subject)
+                await self._adopt_tls(listener.tls, sock, connection)
         except (OSError, ssl.SSLError, ConnectionError) as error:
             log.info("a client from %s did not get through: %s", connection.peer.key, error)
             sock.close()
             self.left(connection)
+
+    async def _adopt_tls(
+        self, context: ssl.SSLContext, sock: socket.socket, connection: Connection
+    ) -> None:
+        """Raises: OSError, ssl.SSLError when the handshake fails."""
+
+        def made(tls: ssl.SSLObject) -> None:
+            connection.peer = Peer("tls", connection.peer.address, subject=tls_subject(tls))
+
+        layer = TlsLayer(context, connection, made, self.limits.head_deadline_s)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: layer, sock)
+        await layer.settled.wait()
+        if layer.failed is not None:
+            raise layer.failed
 
     # -- the connections' owner -------------------------------------------------------------
 

@@ -6,13 +6,13 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine_lab import EngineLab, engine_lab
+from tls_files import certificates
 
 from naru.http.stdcopy import FrameReader
 from naru.http.websocket import BINARY, CLOSE, unmask
@@ -215,18 +215,3 @@ def ping(context: ssl.SSLContext, port: int) -> bytes:
         if not said:
             raise ConnectionError("closed")
         return said
-
-
-def certificates(folder: Path) -> None:
-    """A CA, and a server's and a client's certificate of it, all with one key."""
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes", "-days", "2")
-    openssl(*new, "-x509", "-keyout", "cakey.pem", "-out", "ca.pem", "-subj", "/CN=test-ca")
-    openssl("genrsa", "-out", "key.pem", "2048")
-    for name in ("server", "client"):
-        openssl("req", "-new", "-key", "key.pem", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "cakey.pem",
-                "-CAcreateserial", "-days", "2", "-out", f"{name}.pem")  # fmt: skip
