@@ -143,6 +143,8 @@ def create_failure(output: str, argv: Sequence[str], cwd: str) -> StartFailed:
 def exec_failure(output: str, argv: Sequence[str], cwd: str) -> StartFailed:
     """Why an exec session could not begin, in the words that Docker's clients know."""
     text, code = _explain(output, argv, cwd)
+    if "exec format error" in text.lower():
+        return StartFailed(f"{_EXEC_PREFIX}exec {argv[0]}: exec format error", 255)
     return StartFailed(
         _EXEC_PREFIX + text, 127 if code == 128 and text.startswith("chdir") else code
     )

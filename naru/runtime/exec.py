@@ -73,11 +73,23 @@ def process_spec(request: ExecRequest, container: dict[str, Any]) -> dict[str, A
 class ExecSession:
     """A running exec process. `read` gives its output, `wait` its exit code."""
 
-    def __init__(self, child: Child, pid: int, status_fd: int | None, spill_dir: str) -> None:
-        """`child`: the runtime, which ends with the process; `status_fd`: its reports (crun)."""
+    def __init__(
+        self,
+        child: Child,
+        pid: int,
+        status_fd: int | None,
+        spill_dir: str,
+        *,
+        failed: bool = False,
+    ) -> None:
+        """`child`: the runtime, which ends with the process; `status_fd`: its reports (crun).
+
+        `failed`: crun reported already that the program cannot be executed.
+        """
         self.pid = pid
         self._child = child
         self._status_fd = status_fd
+        self._failed = failed
         self._buffer = OutputBuffer(spill_dir)
         self._open: dict[int, int] = {}
         self._stdin: StdinWriter | None = None
@@ -174,7 +186,9 @@ class ExecSession:
             self._close_output(fd)
         self.close_stdin()
         self._buffer.end()
-        if self._status_fd is not None and _says_failed(self._status_fd):
+        if self._status_fd is not None:
+            self._failed |= _says_failed(self._status_fd)
+        if self._failed:
             code = EXEC_FAILED_CODE
         return 128 - code if code < 0 else code
 

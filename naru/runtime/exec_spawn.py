@@ -125,7 +125,7 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
         _give_oom_score(child.pid, process)
         stdio.close_theirs()
         try:
-            pid = await _started(stdio.ours[_STATUS_FD], request)
+            pid, failed = await _started(stdio.ours[_STATUS_FD], request)
         except StartFailed:
             await run_to_end(child.wait())
             raise
@@ -133,7 +133,10 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
             child.kill()
             await run_to_end(child.wait())
             raise
-        return _session(child, pid, stdio, terminal, place.spill_dir)
+        session = ExecSession(
+            child, pid, stdio.ours.pop(_STATUS_FD), place.spill_dir, failed=failed
+        )
+        return _connected(session, stdio, terminal)
     finally:
         stdio.close()
         if terminal is not None:
@@ -183,15 +186,19 @@ def _memory_file(content: bytes) -> int:
     return fd
 
 
-async def _started(fd: int, request: ExecRequest) -> int:
-    """The process's number from the status pipe. Raises: StartFailed when none comes."""
+async def _started(fd: int, request: ExecRequest) -> tuple[int, bool]:
+    """The process's number from the status pipe, and whether an error came right behind it.
+
+    Raises: StartFailed when no number comes.
+    """
     text = bytearray()
     while len(text) < _STATUS_LIMIT_BYTES:
         await wait_readable(fd)
         part = os.read(fd, 4096)
         text += part
         if text[:1].isdigit():
-            return int(text.split(b"{")[0])
+            number, failure, _ = text.partition(b"{")
+            return int(number), bool(failure)
         if not part:
             break
     raise exec_failure(_log_message(bytes(text)), request.argv, request.cwd)
@@ -271,10 +278,7 @@ def _text_of(path: str) -> str:
         return ""
 
 
-def _session(
-    child: Child, pid: int, stdio: _Stdio, terminal: _Terminal | None, spill_dir: str
-) -> ExecSession:
-    session = ExecSession(child, pid, stdio.ours.pop(_STATUS_FD), spill_dir)
+def _connected(session: ExecSession, stdio: _Stdio, terminal: _Terminal | None) -> ExecSession:
     if terminal is not None:
         fd = terminal.take()
         if fd is not None:
