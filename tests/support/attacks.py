@@ -1,11 +1,10 @@
 """What attacks on an engine are made of: archives, images, raw requests, a canary, a swapper."""
 
 import contextlib
-import ctypes
 import io
-import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,6 @@ Member = tuple[str, bytes, str | bytes]
 DEADLINE_S = 20.0
 _BUSYBOX = Path("/bin/busybox")
 _APPLETS = ("sh", "ls", "cat", "id", "sleep", "mount", "mkdir", "ln", "grep", "true", "pwd", "env")
-_EXCHANGE = 2
 
 
 def archive(*members: Member, headers: dict[str, str] | None = None) -> bytes:
@@ -117,32 +115,32 @@ class Canary:
         assert not Path("/naru-canary").exists()
 
 
-def _swap(one: str, other: str) -> None:
-    libc = ctypes.CDLL(None)
-    first, second = os.fsencode(one), os.fsencode(other)
-    while True:
-        libc.renameat2(-100, first, -100, second, _EXCHANGE)
+_SWAP = """
+import ctypes, os, sys
+swap = ctypes.CDLL(None).renameat2
+first, second = map(os.fsencode, sys.argv[1:])
+while True:
+    swap(-100, first, -100, second, 2)
+"""
 
 
 @contextlib.contextmanager
 def swapping(one: str | Path, other: str | Path) -> Iterator[None]:
     """Exchange two names all the time, as a program in the container would."""
-    process = multiprocessing.get_context("spawn").Process(
-        target=_swap, args=(str(one), str(other)), daemon=True
-    )
-    before = os.readlink(one) if os.path.islink(one) else None
-    process.start()
+
+    def is_link() -> bool:
+        with contextlib.suppress(OSError):
+            return os.path.islink(one)
+        return before
+
+    before = os.path.islink(one)
+    process = subprocess.Popen([sys.executable, "-c", _SWAP, str(one), str(other)])
     try:
-        for _ in range(1_000_000):
-            now = None
-            with contextlib.suppress(OSError):
-                now = os.readlink(one)
-            if now != before:
-                break
+        until(lambda: is_link() != before, "the names are exchanged")
         yield
     finally:
         process.kill()
-        process.join()
+        process.wait()
 
 
 def execute(lab: EngineLab, container: str, *command: str, **fields: Any) -> tuple[int, bytes]:
