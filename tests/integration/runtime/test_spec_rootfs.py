@@ -185,7 +185,7 @@ def test_working_dir(sandbox: Sandbox) -> None:
     canary = sandbox.folder / "canary"
     canary.mkdir(mode=0o700)
     (sandbox.rootfs / "work").symlink_to(canary)
-    prepare(sandbox, (), "/work/deep")
+    prepare(sandbox, (), "/srv/deep")
     assert list(canary.iterdir()) == []
     (sandbox.rootfs / "door").symlink_to("/proc/self/fd/7")
     with pytest.raises(InvalidParameter, match="open files"):
