@@ -184,7 +184,7 @@ def test_nested_mount_through_a_link_of_a_volume(sandbox: Sandbox) -> None:
 def test_working_dir(sandbox: Sandbox) -> None:
     canary = sandbox.folder / "canary"
     canary.mkdir(mode=0o700)
-    (sandbox.rootfs / "work").symlink_to(canary)
+    (sandbox.rootfs / "srv").symlink_to(canary)
     prepare(sandbox, (), "/srv/deep")
     assert list(canary.iterdir()) == []
     (sandbox.rootfs / "door").symlink_to("/proc/self/fd/7")
