@@ -160,7 +160,8 @@ class Lifecycle:
             error="" if ended.known else "the monitor was killed: the exit status is unknown",
             oom_killed=ended.oom or container.state.oom_killed,
             started_ns=container.state.started_ns,
-            finished_ns=ended.finished_ns,
+            # The file's time is the kernel's coarse one, some milliseconds behind.
+            finished_ns=max(ended.finished_ns, container.state.started_ns),
         )
         event = "exit-restart" if verdict.restart else "exit"
         container = replace(state.apply(container, event, observed), ports={}, sandbox_path="")
