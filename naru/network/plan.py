@@ -30,6 +30,11 @@ def table_name(key: str) -> str:
     return f"naru_{key}" if key else "naru"
 
 
+def port_offset(key: str) -> int:
+    """Where an engine begins to look for a free port: the default one at the first."""
+    return int.from_bytes(hashlib.sha256(f"ports {key}".encode()).digest()[:4]) if key else 0
+
+
 def link_prefix(key: str) -> str:
     """How the host's ends of this engine's veth pairs begin; no other link does."""
     return "naru" + _tag("links " + key, 3)

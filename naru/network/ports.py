@@ -50,12 +50,15 @@ class PortTable:
     """Gives host ports to containers. Safe for threads; `allocate` is all or nothing.
 
     `publish_address`: where a wish without an address goes, "" for every address.
-    `ipv6`: whether [::] can be served at all.
+    `ipv6`: whether [::] can be served at all. `offset`: how far into the ephemeral range the first
+    free port is looked for; each engine of a host has its own, because the sockets that keep one
+    engine off another's ports are gone while that one is restarted.
     """
 
-    def __init__(self, publish_address: str = "", *, ipv6: bool = True) -> None:
+    def __init__(self, publish_address: str = "", *, ipv6: bool = True, offset: int = 0) -> None:
         self._default = publish_address
         self._ipv6 = ipv6
+        self._offset = offset
         self._taken: dict[tuple[str, int], dict[str, Owner]] = {}
         self._ports_of: dict[str, set[tuple[str, int]]] = {}
         self._held: dict[str, list[socket.socket]] = {}
@@ -161,8 +164,9 @@ class PortTable:
         if wish.low:
             return range(wish.low, wish.high + 1)
         low, high = ephemeral_range()
-        last = self._cursor.get((address, wish.proto), low - 1)
-        start = last + 1 if low <= last < high else low
+        begin = low + self._offset % (high - low + 1)
+        last = self._cursor.get((address, wish.proto), begin - 1)
+        start = last + 1 if low <= last < high else begin
         return itertools.chain(range(start, high + 1), range(low, start))
 
     def _conflict(self, proto: str, port: int, addresses: Iterable[str]) -> Owner | None:
@@ -229,6 +233,8 @@ def _bound(proto: str, address: str, port: int, *, dual: bool, reuse: bool) -> s
         if reuse:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port))
+        if reuse:  # from now on nobody else may share it
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except BaseException:
         made.close()
         raise

@@ -56,7 +56,11 @@ class NetworkService:
         relay = RelayKeeper(netlink, spawner, options)
         self._firewall = FirewallKeeper(nft, plan.table_name(options.key), relay.ensure)
         self._sandboxes = Sandboxes(netlink, self._firewall)
-        self._ports = PortTable(options.publish_address, ipv6=relay.available())
+        self._ports = PortTable(
+            options.publish_address,
+            ipv6=relay.available(),
+            offset=plan.port_offset(options.key),
+        )
         self._reaper = Reaper(netlink, options.key)
         self._endpoints = Endpoints(self._sandboxes, self._ports, self._reaper, options)
         self._repair = Repair(

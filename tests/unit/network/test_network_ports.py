@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from naru.base.errors import Conflict, Internal
-from naru.network import ports
+from naru.network import plan, ports
 from naru.network.bindings import PortWish
 from naru.network.ports import Owner, PortTable
 
@@ -136,6 +136,34 @@ def test_ephemeral_ports_are_sequential(table: PortTable, monkeypatch: pytest.Mo
     assert [item.host_port for item in first[::2]] == [42000, 42001, 42000]
     table.release(WEB.container_id)
     assert table.allocate(WEB, [PortWish(80, "tcp")])[0].host_port == 42002
+
+
+def test_engines_begin_at_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "ephemeral_range", lambda: (42000, 42010))
+    table = PortTable(offset=20)
+    given = [table.allocate(WEB, [PortWish(80, "tcp")])[0].host_port for _ in range(3)]
+    table.release(WEB.container_id)
+    assert given == [42009, 42010, 42000]
+    assert plan.port_offset("") == 0
+    assert plan.port_offset("aaaaaa") != plan.port_offset("bbbbbb")
+
+
+def test_a_port_once_shared_with_the_past_is_not_shared_again() -> None:
+    """Two engines whose port is in TIME_WAIT: only the first gets it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = server.accept()
+            accepted.close()
+            client.recv(1)
+    first, second = PortTable("127.0.0.1"), PortTable("127.0.0.1")
+    try:
+        first.allocate(WEB, [fixed(port)])
+        with pytest.raises(Conflict):
+            second.allocate(API, [fixed(port)])
+    finally:
+        first.release(WEB.container_id)
+        second.release(API.container_id)
 
 
 def test_ephemeral_ports_run_out_clearly(table: PortTable, monkeypatch: pytest.MonkeyPatch) -> None:
