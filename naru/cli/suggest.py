@@ -7,6 +7,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+# Words of docker's that have no command here at all, by what they belong to.
+_NOT_YET = {
+    **dict.fromkeys(("swarm", "stack", "service", "node", "secret", "config"), "Swarm mode"),
+    **dict.fromkeys(("builder", "buildx", "bake"), "Building images"),
+    **dict.fromkeys(("manifest", "trust", "scout"), "Working with registries"),
+    "checkpoint": "Checkpointing",
+    "compose": "Compose",
+    "plugin": "Plugins",
+}
+
+
 def distance(one: str, other: str) -> int:
     """How many letters to add, drop, change or swap with a neighbour to make `one` `other`."""
     before, row = list[int](), list(range(len(other) + 1))
@@ -30,7 +41,10 @@ def close_words(word: str, known: Iterable[str]) -> list[str]:
 
 
 def suggestion(where: str, word: str, known: Iterable[str]) -> str:
-    """A paragraph that asks "Did you mean", empty when nothing is near."""
+    """A paragraph that asks "Did you mean", or says that this is not here yet; may be empty."""
+    if word in _NOT_YET and " " not in where:
+        verb = "are" if word == "plugin" else "is"
+        return f"\n\n{_NOT_YET[word]} {verb} not in this release of Naru."
     near = close_words(word, known)
     if not near:
         return ""

@@ -71,6 +71,8 @@ def test_help_goes_to_standard_output(words: list[str], capsys: pytest.CaptureFi
          "Run 'naru --help' for more information\n"),
         ("psx", 1, "naru: unknown command: naru psx\n\nDid you mean 'naru ps'?\n\n"
          "Run 'naru --help' for more information\n"),
+        ("swarm init", 1, "naru: unknown command: naru swarm\n\n"
+         "Swarm mode is not in this release of Naru.\n\nRun 'naru --help' for more information\n"),
         ("qqqqqq", 1, "naru: unknown command: naru qqqqqq\n\n"
          "Run 'naru --help' for more information\n"),
         ("container foo", 1, "naru: unknown command: naru container foo\n\n"
