@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,22 @@ def test_the_example_of_a_configuration_is_one() -> None:
     assert config.hosts == ("fd://",)
     assert config.default_ulimits == {"nofile": (4096, 65536)}
     assert config.default_address_pools == (("172.18.0.0/15", 24),)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_files_pin_every_dependency_and_name_no_host(lock: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = list(project["dependencies"])
+    if "dev" in lock:
+        wanted += project["optional-dependencies"]["dev"]
+    text = (ROOT / lock).read_text()
+    pinned = re.findall(r"^([a-z0-9-]+)==.*?\n    # via (.*?)$", text, re.MULTILINE | re.DOTALL)
+    names = {re.split(r"[<>=~! ]", item)[0] for item in wanted}
+    assert names == {name for name, via in pinned if "naru-engine" in via}
+    assert text.count("--hash=sha256:") >= len(pinned)
+    assert not re.search(r"://|^--|^#.*index", text, re.MULTILINE)
+    told = (ROOT / "docs/dependencies.md").read_text()
+    assert [name for name in names if f"**{name}**" not in told] == []
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
