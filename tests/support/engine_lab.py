@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from naru.network.plan import bridge_name, engine_key, table_name
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_S = 30.0
 
@@ -237,25 +239,29 @@ class EngineLab:
         return found
 
     def clean(self) -> None:
-        """End everything of this engine and remove its traces from the host."""
-        bridge = ""
+        """End everything of this engine, running or not, and remove its traces from the host."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(OSError, ApiError, AssertionError):
                 self.remove_all()
-                bridge = self.bridge()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.stop()
             self.kill()
+        key = engine_key(str(self.data_root))
+        groups = list(Path("/sys/fs/cgroup").glob(f"*/{bridge_name(key)}"))
+        for listed in (path for group in groups for path in group.glob("*/cgroup.procs")):
+            with contextlib.suppress(OSError):
+                for number in listed.read_text().split():
+                    os.kill(int(number), signal.SIGKILL)
         self._kill_monitors()
-        if bridge.startswith("naru-"):
-            subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
-            table = bridge.replace("-", "_")
-            subprocess.run(
-                ["nft", "delete", "table", "inet", table], check=False, capture_output=True
-            )
-            for group in Path("/sys/fs/cgroup").glob(f"*/{bridge}/"):
+        for words in (
+            ("ip", "link", "delete", bridge_name(key)),
+            ("nft", "delete", "table", "inet", table_name(key)),
+        ):
+            subprocess.run(words, check=False, capture_output=True)
+        for group in groups:
+            for path in (*group.glob("*/"), group):
                 with contextlib.suppress(OSError):
-                    group.rmdir()
+                    path.rmdir()
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]
             if target.startswith(f"{self.directory}/"):
