@@ -266,7 +266,8 @@ class Execs:
     def _emit(self, action: str, container: Container, session: Exec, **more: str) -> None:
         shown = action
         if action in ("exec_create", "exec_start"):
-            shown = f"{action}: {' '.join(session.config.cmd)}"
+            command, *arguments = session.config.cmd
+            shown = f"{action}: {command} {' '.join(arguments)}"  # Docker's has that last space
         attributes = labels.of_event(container, execID=session.id, **more)
         self._deps.emit("container", shown, container.id, attributes)
 

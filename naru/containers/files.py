@@ -9,6 +9,7 @@ from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.model import Container
 from naru.images.create import CommitRequest
+from naru.images.service import join_reference
 from naru.spec.engine.container_config import ContainerConfig
 from naru.storage.archive.changes import Change
 
@@ -78,11 +79,12 @@ class Files:
         finally:
             if paused_here:
                 await run_to_end(self._thaw(container.id))
+        name = join_reference(repository, tag).familiar if repository else ""
         deps.emit(
             "container",
             "commit",
             container.id,
-            labels.of_event(container, comment=comment, imageID=image_id, imageRef=repository),
+            labels.of_event(container, comment=comment, imageID=image_id, imageRef=name),
         )
         return image_id
 

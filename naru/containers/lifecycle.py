@@ -92,7 +92,6 @@ class Lifecycle:
         )
         failed = state.apply(container, "start-failed", observed)
         await self._deps.store.put(failed)
-        self._deps.emit("container", "die", failed.id, labels.of_event(failed, exitCode=str(code)))
         self._waits.exited(failed)
         if failed.host_config.auto_remove:
             self.auto_remove(failed.id)

@@ -9,6 +9,7 @@ What a killed narud leaves of a start is found by `reconcile` and cleared with t
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -43,8 +44,26 @@ START_RUNNING = declare("start.running")
 
 
 class Recipe:
+    """Until `settled` nothing is known of earlier runs, and `clear` looks everywhere; from then on
+    only at containers of which something was made."""
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._runs: set[str] = set()
+        self._settled = False
+
+    def settled(self) -> None:
+        """What an earlier narud left is adopted or cleared."""
+        self._settled = True
+
+    def suspect(self, identifier: str) -> None:
+        """Something of a run may be left: the next `clear` looks."""
+        self._runs.add(identifier)
+
+    def adopt(self, identifier: str) -> None:
+        """A container that runs since before this narud."""
+        self._runs.add(identifier)
+        self._deps.roots.adopt(identifier)
 
     async def launch(self, container: Container) -> Container:
         """Start the workload; the record of the running container, not stored yet.
@@ -55,12 +74,14 @@ class Recipe:
         container = self._named_as_joined(container)
         async with Undo(f"start {container.name}") as undo:
             undo.push("clear", lambda: self.clear(container.id))
+            self._runs.add(container.id)
             await deps.roots.hold_for_run(container.id)
             START_MOUNTED()
             attachment = await self._attach(container)
             START_ATTACHED()
             ready = await prepare(deps, container, attachment)
             START_PREPARED()
+            self._tell_mounted(container)
             launched = await deps.runtime.create(self._launch_of(container, ready))
             START_CREATED()
             await self._learn_seccomp(container, ready)
@@ -129,11 +150,8 @@ class Recipe:
     async def _record_intent(self, running: Container) -> None:
         """That it was started survives even a power cut when a policy wants it up after one."""
         previous = self._deps.store.get(running.id)
-        first = previous is None or not previous.started_once
-        policy = running.host_config.restart_policy.name
-        if first or policy not in ("", "no"):
-            intent = replace(running, state=previous.state if previous else running.state)
-            await self._deps.store.put(intent, durable=policy not in ("", "no"))
+        if previous is not None and running.host_config.restart_policy.name not in ("", "no"):
+            await self._deps.store.put(replace(running, state=previous.state), durable=True)
 
     def track_log(self, container: Container) -> None:
         """From now on its log is rotated, and followers are woken."""
@@ -146,21 +164,38 @@ class Recipe:
     async def clear(self, identifier: str) -> None:
         """Take away all that a run made: processes, cgroup, network, mounts. Idempotent."""
         deps = self._deps
+        if self._settled and identifier not in self._runs:
+            deps.runtime.release_clients(identifier)
+            return
         await deps.runtime.delete(identifier)
         deps.logs.ended(identifier)
         container = deps.store.get(identifier)
         for mount in container.mounts if container is not None else ():
-            if mount.type == "volume":
-                await deps.volumes.release(mount.name, identifier)
-        results = await asyncio.gather(
+            if mount.type == "volume" and await deps.volumes.release(mount.name, identifier):
+                told = {"container": identifier, "driver": mount.driver or "local"}
+                deps.emit("volume", "unmount", mount.name, told)
+        steps: list[Awaitable[None]] = [
             deps.network.detach(identifier),
             deps.roots.release_run(identifier),
-            offload(self._unmount_extras, identifier),
-            return_exceptions=True,
-        )
-        for result in results:
+        ]
+        if container is None or not self._settled or has_extras(container):
+            steps.append(offload(self._unmount_extras, identifier))
+        for result in await asyncio.gather(*steps, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
+        self._runs.discard(identifier)
+
+    def _tell_mounted(self, container: Container) -> None:
+        for mount in container.mounts:
+            if mount.type == "volume":
+                told = {
+                    "container": container.id,
+                    "destination": mount.destination,
+                    "driver": mount.driver or "local",
+                    "propagation": mount.propagation,
+                    "read/write": "true" if mount.rw else "false",
+                }
+                self._deps.emit("volume", "mount", mount.name, told)
 
     def _unmount_extras(self, identifier: str) -> None:
         """The shared /dev/shm and the bound parts of volumes, where there are any."""
@@ -170,6 +205,12 @@ class Recipe:
                 for target in (*mounts_below(path), path):
                     unmount(target)
                 remove_tree(path)
+
+
+def has_extras(container: Container) -> bool:
+    """Whether a run makes mounts beside its root file system."""
+    shares = container.host_config.ipc_mode == "shareable"
+    return shares or any(mount.subpath for mount in container.mounts)
 
 
 def _running(container: Container, attachment: Attachment, launched: Launched) -> Container:

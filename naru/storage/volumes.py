@@ -285,10 +285,15 @@ class Volumes:
                 raise
         return path
 
-    async def release(self, name: str, container_id: str) -> None:
-        """The container no longer uses the volume; the last one unmounts it. Idempotent."""
+    async def release(self, name: str, container_id: str) -> bool:
+        """The container no longer uses the volume; the last one unmounts it. Idempotent.
+
+        Whether the container used it until now.
+        """
+        held = container_id in self._holders.get(name, ())
         if self._drop_holder(name, container_id) and name in self._volumes:
             await offload(unmount, self._mount_point(name))
+        return held
 
     def _drop_holder(self, name: str, container_id: str) -> bool:
         holders = self._holders.get(name, set())

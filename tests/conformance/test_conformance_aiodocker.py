@@ -170,10 +170,10 @@ def test_lifecycle(session: Session) -> None:
         assert (await container.show())["State"]["Paused"] is True
         await container.unpause()
         await container.rename("other")
-        await container.restart(timeout=0)
+        await container.restart(t=0)
         shown = await container.show()
         assert shown["Name"] == "/other" and shown["State"]["Running"] is True
-        await container.stop(timeout=0)
+        await container.stop(t=0)
         await container.start()
         await container.delete(force=True)
 
@@ -211,9 +211,20 @@ def test_stats(session: Session) -> None:
     session(dialogue)
 
 
+async def listening(sdk: Any, subscriber: Any) -> None:
+    """Return once events arrive: the SDK connects some time after `subscribe`."""
+    while True:
+        await (await sdk.volumes.create({})).delete()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await subscriber.get()
+                return
+
+
 def test_events(session: Session) -> None:
     async def dialogue(sdk: Any) -> None:
         subscriber = sdk.events.subscribe()
+        await listening(sdk, subscriber)
         container = await sdk.containers.run(config=command("true"))
         await container.wait()
         await container.delete()

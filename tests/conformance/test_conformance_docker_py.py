@@ -303,6 +303,31 @@ def test_events(client: Any, lab: EngineLab) -> None:
     assert [event["Action"] for event in again] == [event["Action"] for event in seen]
 
 
+def test_events_of_volumes_execs_and_failed_starts(client: Any, lab: EngineLab) -> None:
+    since = lab.json("GET", "/info")["SystemTime"]
+    user = client.containers.run("busybox", "top", detach=True, volumes={"told": {"bind": "/v"}})
+    user.exec_run("true")
+    user.remove(force=True)
+    client.volumes.get("told").remove()
+    with pytest.raises(errors.APIError):
+        client.containers.run("busybox", "nope", name="failed")
+    now = lab.json("GET", "/info")["SystemTime"]
+    told = list(client.events(since=since, until=now, decode=True))
+    volume = [event for event in told if event["Actor"]["ID"] == "told"]
+    assert [event["Action"] for event in volume] == ["create", "mount", "unmount", "destroy"]
+    assert volume[1]["Actor"]["Attributes"] == {
+        "container": user.id,
+        "destination": "/v",
+        "driver": "local",
+        "propagation": "",
+        "read/write": "true",
+    }
+    actions = [event["Action"] for event in told]
+    assert "exec_create: true " in actions and "exec_start: true " in actions
+    failed = [e for e in told if e["Actor"]["Attributes"].get("name") == "failed"]
+    assert [event["Action"] for event in failed if event["Type"] == "container"] == ["create"]
+
+
 def test_stats_and_top(client: Any) -> None:
     container = client.containers.run("busybox", ["sleep", "600"], detach=True)
     stats = container.stats(stream=False)
