@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from naru.base.text import visible
 from naru.cli.command import CommandError
 from naru.cli.template.lex import TemplateError
 from naru.cli.template.run import Template
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def show_document(document: Any, form: str) -> None:
     """Print `document` as `form` says. Raises: CommandError."""
     if form == "json":
-        sys.stdout.write(encode(document) + "\n")
+        sys.stdout.write(visible(encode(document)) + "\n")
         return
     source = form.replace("\\t", "\t").replace("\\n", "\n")
     try:

@@ -157,7 +157,7 @@ def _usage_failure(name: str, entry: str, message: str, prefix: str) -> int:
     from naru.cli.help import usage_block
 
     sys.stdout.flush()
-    sys.stderr.write(f"{prefix}{message}\n\n{usage_block(name, entry, message)}")
+    sys.stderr.write(visible(f"{prefix}{message}\n\n{usage_block(name, entry, message)}"))
     return USAGE_EXIT
 
 

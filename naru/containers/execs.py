@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound, StartFailed
 from naru.base.ids import new_id
+from naru.base.text import visible
 from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.detach import DEFAULT_KEYS, parse_keys
@@ -140,7 +141,9 @@ class Execs:
         try:
             running = await self._started(container, session, config, attached=True)
         except NaruError as error:
-            return TextStream(one_frame(1, f"{error.message}\r\n".encode()), tty=config.tty)
+            return TextStream(
+                one_frame(1, f"{visible(error.message)}\r\n".encode()), tty=config.tty
+            )
 
         def leave(detached: bool) -> None:
             running.abandon()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from naru.base.errors import NaruError
+from naru.base.text import visible
 from naru.cli.command import Command, CommandError
 from naru.cli.flags import BOOL, STRING, Flag, Flags
 from naru.cli.formats import INSPECT_FORMAT_HELP
@@ -69,7 +70,7 @@ def _show(names: list[str], form: str, get: Callable[[str], Any]) -> int:
             failures.append(error.message)
     if form in ("", "json"):
         text = encode_indented(found) if not form else encode(found)
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(visible(text) + "\n")
     else:
         sys.stdout.write(by_template(form, found))
     if failures:

@@ -11,7 +11,7 @@ from naru.base.text import visible, visible_line
         ("plain ü 나루 \u00a0x", "plain ü 나루 \u00a0x", "plain ü 나루 \u00a0x"),
         ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07", "\\x1b]0;owned\\x07"),
         ("a\tb\nc\r", "a\\tb\\nc\\r", "a\tb\nc\\r"),
-        ("\x9b2J\x7f\0", "\\x9b2J\\x7f\\x00", "\\x9b2J\\x7f\\x00"),
+        ("\x9b2J\x7f\0", "\\u009b2J\\u007f\\x00", "\\u009b2J\\u007f\\x00"),
         ("txt\u202eexe", "txt\\u202eexe", "txt\\u202eexe"),
         ("", "", ""),
     ],
