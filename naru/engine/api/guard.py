@@ -35,7 +35,8 @@ def check_origin(request: Request, host_names: Collection[str]) -> None:
 
 def _host_name(host: str) -> str:
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        name, _, port = host[1:].partition("]")
+        return name if port.startswith(":") or not port else host
     return host.partition(":")[0].lower()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from naru.base.tasks import TaskRegistry
-from naru.http.connection import Limits
+from naru.http.connection import Limits, tune
 from naru.http.encode import HeadEncoder
 from naru.http.message import Answer, Duplex, Hijack, Request, Response, Stream, Writer
 from naru.http.server import Listener, Server
@@ -313,3 +313,13 @@ def test_shutdown_while_a_client_is_let_in(tmp_path: Path, turns: int) -> None:
                 assert client.recv(1) == b""
 
     play(tmp_path, case)
+
+
+def test_clients_that_vanish_are_asked_for() -> None:
+    with socket.socket(socket.AF_INET) as sock:
+        tune(sock)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        interval = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        count = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+    assert idle + interval * count <= 120
