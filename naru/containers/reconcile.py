@@ -53,15 +53,17 @@ class Reconciler:
                 if await self._one(container, seen, adopted):
                     wanted.append(container.id)
             except (NaruError, OSError):
+                self._recipe.suspect(container.id)
                 log.exception("container %s could not be brought up to date", container.name)
         for identifier in adopted:
-            deps.roots.adopt(identifier)
+            self._recipe.adopt(identifier)
         await deps.network.reconcile(
             {identifier: attachment_of(container) for identifier, container in adopted.items()}
         )
         for container in adopted.values():
             self._lifecycle.watch(container)
         await self._sweep(found, set(adopted))
+        self._recipe.settled()
         return wanted
 
     async def _one(

@@ -184,6 +184,10 @@ class Runtime(Control):
         await offload(bundle.remove)
         self._records.pop(container_id, None)
 
+    def release_clients(self, container_id: str) -> None:
+        """The container is gone without a run: whoever waits for its first byte is told."""
+        self._hubs.gone(container_id)
+
     async def _end_processes(self, bundle: Bundle, record: LaunchRecord) -> None:
         cgroup = self._cgroup_of(record)
         if record.process is not None:
