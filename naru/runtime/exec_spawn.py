@@ -5,7 +5,8 @@
                                `- the process; crun waits for it and ends with its exit code
 
 Descriptor 3 is a pipe on which crun reports: its error as a JSON line, the process's number once
-the process is about to run, or nothing at all. Descriptor 4 is a memory file with the process spec.
+the process is about to run, or nothing at all. Descriptor 4 is a pipe with the process spec: crun
+reads it to its end, which comes when crun has the out-of-memory score that the process inherits.
 crun closes both in the process. No directory is among the descriptors (cwd `/proc/self/fd/N`).
 
 Other runtimes are given files instead, and are asked again and again whether the process runs.
@@ -13,6 +14,7 @@ Other runtimes are given files instead, and are asked again and again whether th
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 import socket
@@ -34,6 +36,7 @@ from naru.runtime.output import STDERR, STDOUT
 
 _STATUS_FD, _PROCESS_FD = 3, 4
 _STATUS_LIMIT_BYTES = 65536
+_PIPE_BYTES = 65536
 _POLL_S = 0.003
 
 
@@ -80,6 +83,10 @@ class _Stdio:
         self.theirs[number] = reading if to_child else writing
         self.ours[number] = writing if to_child else reading
 
+    def close_ours(self, number: int) -> None:
+        if number in self.ours:
+            os.close(self.ours.pop(number))
+
     def close_theirs(self) -> None:
         while self.theirs:
             os.close(self.theirs.popitem()[1])
@@ -117,12 +124,13 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
     try:
         stdio.pipe(_STATUS_FD, to_child=False)
         process = _process(request, place.bundle)
-        stdio.theirs[_PROCESS_FD] = _memory_file(msgspec.json.encode(process))
+        _offer_process(stdio, msgspec.json.encode(process))
         if terminal is None:
             _make_pipes(request, stdio)
         argv = _arguments(request.container_id, place.runtime, terminal)
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")
         _give_oom_score(child.pid, process)
+        stdio.close_ours(_PROCESS_FD)
         stdio.close_theirs()
         try:
             pid, failed = await _started(stdio.ours[_STATUS_FD], request)
@@ -179,11 +187,20 @@ def _give_oom_score(crun_pid: int, process: dict[str, Any]) -> None:
             set_oom_score_adj(crun_pid, score)
 
 
-def _memory_file(content: bytes) -> int:
-    fd = os.memfd_create("process", os.MFD_CLOEXEC)
-    os.write(fd, content)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+def _offer_process(stdio: _Stdio, content: bytes) -> None:
+    """Descriptor 4 with `content`; its end is seen when our side is closed."""
+    stdio.pipe(_PROCESS_FD, to_child=True)
+    try:
+        if len(content) > _PIPE_BYTES:
+            fcntl.fcntl(stdio.ours[_PROCESS_FD], fcntl.F_SETPIPE_SZ, len(content))
+    except PermissionError:  # more than fs.pipe-max-size: a file then, which is there at once
+        stdio.close_ours(_PROCESS_FD)
+        os.close(stdio.theirs.pop(_PROCESS_FD))
+        stdio.theirs[_PROCESS_FD] = fd = os.memfd_create("process", os.MFD_CLOEXEC)
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+    else:
+        os.write(stdio.ours[_PROCESS_FD], content)
 
 
 async def _started(fd: int, request: ExecRequest) -> tuple[int, bool]:

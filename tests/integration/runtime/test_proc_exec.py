@@ -56,6 +56,19 @@ def test_it_is_as_dear_to_the_kernel_as_its_container(tmp_path: Path) -> None:
     in_container(tmp_path, work, oomScoreAdj=321)
 
 
+@pytest.mark.parametrize("size_bytes", [50_000, 130_000, 1_300_000])
+def test_large_environments(tmp_path: Path, size_bytes: int) -> None:
+    """Of sizes that fit a pipe, a larger pipe, and none."""
+    count = size_bytes // 1000
+    env = ("PATH=/bin", *(f"V{i}={'x' * 990}" for i in range(count)))
+
+    async def work(r: Rig) -> None:
+        code, output = await r.exec_output("c", "sh", "-c", "env | grep -c ^V", env=env)
+        assert (code, output) == (0, f"{count}\n")
+
+    in_container(tmp_path, work)
+
+
 def test_a_signal_is_128_and_its_number(tmp_path: Path) -> None:
     async def work(r: Rig) -> None:
         assert (await r.exec_output("c", "sh", "-c", "kill -9 $$"))[0] == 137
