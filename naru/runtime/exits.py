@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from dataclasses import dataclass
 
 from naru.base.clock import now_ns
 from naru.base.undo import run_to_end
 from naru.kernel.cgroup import Cgroup
-from naru.kernel.process import ProcessHandle, ProcessId
+from naru.kernel.process import ProcessHandle, ProcessId, is_alive
 from naru.kernel.spawn import Child
 from naru.runtime.bundle import Bundle
+
+log = logging.getLogger("naru.runtime")
 
 UNKNOWN_EXIT_CODE = 255
 _MONITOR_END_S = 10.0
@@ -76,6 +79,12 @@ async def wait_exit(
     if status is not None and status[0] < 0:  # conmon lost sight of the workload
         status = None
     if status is None:
+        if is_alive(process):
+            log.warning(
+                "the monitor of container %s was killed: its output goes nowhere from now on, and "
+                "its exit status will be unknown",
+                bundle.container_id[:12],
+            )
         await wait_ended(process)
     oom = bundle.saw_oom() or (cgroup is not None and cgroup.oom_kills() > 0)
     if status is None:

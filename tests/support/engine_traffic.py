@@ -24,8 +24,8 @@ _TIMEOUT_S = 20.0
 class Hammer:
     """Asks a page on loopback again and again, each time on a new connection."""
 
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/"
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._url = f"http://{host}:{port}/"
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._hammer)
         self.served = 0
@@ -130,12 +130,12 @@ def follow(
         follower.close()
 
 
-def web(lab: EngineLab, **host: Any) -> tuple[str, int]:
-    """A container that serves a page, on a port of loopback that the engine chose."""
+def web(lab: EngineLab, address: str = "127.0.0.1", **host: Any) -> tuple[str, int]:
+    """A container that serves a page, on a port that the engine chose."""
     container = lab.run(
         "sh", "-c", "mkdir -p /www && echo page > /www/index.html && exec httpd -f -h /www",
         ExposedPorts={"80/tcp": {}},
-        HostConfig={"PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}, **host},
+        HostConfig={"PortBindings": {"80/tcp": [{"HostIp": address, "HostPort": ""}]}, **host},
     )  # fmt: skip
     port = int(lab.inspect(container)["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"])
     end = time.monotonic() + _TIMEOUT_S

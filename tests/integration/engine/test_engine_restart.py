@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -46,29 +47,89 @@ def pid(lab: EngineLab, container: str) -> int:
     return int(lab.inspect(container)["State"]["Pid"])
 
 
+def loopbacks(lab: EngineLab, container: str) -> list[str]:
+    bindings = lab.inspect(container)["NetworkSettings"]["Ports"]["80/tcp"]
+    return ["127.0.0.1", *("[::1]" for item in bindings if item["HostIp"] == "::")]
+
+
 def test_requests_and_log_lines_survive_kill_and_stop(lab: EngineLab) -> None:
-    container, port = web(lab)
+    container, port = web(lab, "")
     writer = lab.run("sh", "-c", LINES)
     before = pid(lab, container)
     seen: list[bytes] = []
-    with Hammer(port) as hammer:
+    with contextlib.ExitStack() as running:
+        hammers = [running.enter_context(Hammer(port, host)) for host in loopbacks(lab, container)]
         for end in (lab.kill, lab.stop):
             with follow(lab, f"/containers/{writer}/logs?follow=1&stdout=1") as stream:
                 until(lambda: len(numbers_in(stream.text())) > 20, "lines are followed")
                 end()
                 assert stream.ended.wait(20)
                 seen.append(stream.text())
-            hammer.await_more("pages are served without narud")
+            for hammer in hammers:
+                hammer.await_more("pages are served without narud")
             lab.start()
             assert pid(lab, container) == before
-        hammer.await_more("pages are served by the new narud's ports")
-    assert hammer.failed == []
+        for hammer in hammers:
+            hammer.await_more("pages are served by the new narud's ports")
+    assert [hammer.failed for hammer in hammers] == [[] for _ in hammers]
     assert lab.wait(writer) == 0
     numbers = numbers_in(lab.logs(writer))
     assert_gapless(numbers)
     assert len(numbers) == 400
     for text in seen:
         assert_gapless(numbers_in(text))
+
+
+def test_an_open_connection_survives(lab: EngineLab) -> None:
+    """What was connected through a published port before stays connected."""
+    serve = "i=0; while :; do i=$((i+1)); echo line $i || exit; usleep 10000; done"
+    binding = {"99/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+    container = lab.run(
+        "nc", "-ll", "-p", "99", "-e", "sh", "-c", serve, HostConfig={"PortBindings": binding}
+    )
+    port = int(lab.inspect(container)["NetworkSettings"]["Ports"]["99/tcp"][0]["HostPort"])
+    with until(lambda: connected(port), "the port is served") as sock:
+        got = bytearray()
+        for end in (lab.kill, lab.stop):
+            received(sock, got, len(got) + 200)
+            end()
+            received(sock, got, len(got) + 200)
+            lab.start()
+        received(sock, got, len(got) + 200)
+    assert_gapless(numbers_in(bytes(got)))
+
+
+def connected(port: int) -> socket.socket | None:
+    with contextlib.suppress(OSError):
+        sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+        if sock.recv(1, socket.MSG_PEEK):
+            return sock
+    return None
+
+
+def received(sock: socket.socket, got: bytearray, size: int) -> None:
+    while len(got) < size:
+        piece = sock.recv(4096)
+        assert piece, "the connection was closed"
+        got += piece
+
+
+def test_what_exec_started_goes_on_and_ends_with_its_container(lab: EngineLab) -> None:
+    container = lab.run("sleep", "600")
+    body = {"Cmd": ["sleep", "601"], "AttachStdout": True}
+    session = lab.json("POST", f"/containers/{container}/exec", body)["Id"]
+
+    def words() -> str:
+        return str(lab.json("GET", f"/containers/{container}/top")["Processes"])
+
+    with follow(lab, f"/exec/{session}/start", "POST", {}) as stream:
+        until(lambda: "sleep 601" in words(), "it runs")
+        lab.kill()
+        assert stream.ended.wait(20)
+    lab.start()
+    assert "sleep 601" in words()
+    lab.call("POST", f"/containers/{container}/kill")
+    assert lab.status(container) == "exited"
 
 
 def test_followed_log_goes_on_from_its_last_line(lab: EngineLab) -> None:
