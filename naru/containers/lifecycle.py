@@ -36,6 +36,7 @@ EXIT_RECORDED = declare("exit.recorded")
 
 _ALIVE = frozenset({"running", "paused"})
 _KILL_WAIT_S = 2.0
+_UNKNOWN_EXIT = "the monitor was killed or could not tell: the exit status is unknown"
 
 
 class Lifecycle:
@@ -156,7 +157,7 @@ class Lifecycle:
         observed = State(
             exit_code=ended.code,
             exit_known=ended.known,
-            error="" if ended.known else "the monitor was killed: the exit status is unknown",
+            error="" if ended.known else _UNKNOWN_EXIT,
             oom_killed=ended.oom or container.state.oom_killed,
             started_ns=container.state.started_ns,
             # The file's time is the kernel's coarse one, some milliseconds behind.

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from engine_lab import ApiError, EngineLab, engine_lab, until
@@ -15,6 +16,7 @@ from engine_traffic import execute, numbers_in
 pytestmark = pytest.mark.root
 
 SIZE_BYTES = 48 << 20
+EXEC_BYTES = 8 << 20
 FULL = re.compile("no space left|disk is full|not enough space", re.IGNORECASE)
 
 
@@ -22,10 +24,10 @@ FULL = re.compile("no space left|disk is full|not enough space", re.IGNORECASE)
 def lab() -> Iterator[EngineLab]:
     with engine_lab(52) as engine:
         engine.data_root.mkdir()
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "naru-test", engine.data_root],
-            check=True,
-        )
+        for root, size in ((engine.data_root, SIZE_BYTES), (engine.exec_root, EXEC_BYTES)):
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={size}", "naru-test", root], check=True
+            )
         engine.start()
         engine.make_busybox()
         yield engine
@@ -34,26 +36,26 @@ def lab() -> Iterator[EngineLab]:
 @pytest.fixture(autouse=True)
 def room(lab: EngineLab) -> Iterator[None]:
     yield
-    lab.data_root.joinpath("filler").unlink(missing_ok=True)
+    make_room(lab)
     lab.remove_all()
     assert len(lab.json("GET", "/images/json?all=1")) == 1
 
 
-def free_bytes(lab: EngineLab) -> int:
-    found = os.statvfs(lab.data_root)
+def free_bytes(root: Path) -> int:
+    found = os.statvfs(root)
     return found.f_bavail * found.f_frsize
 
 
-def fill(lab: EngineLab, leave_bytes: int = 0) -> None:
+def fill(root: Path, leave_bytes: int = 0) -> None:
     """Take all space but `leave_bytes`."""
-    path = lab.data_root / "filler"
-    with path.open("ab", buffering=0) as filler, contextlib.suppress(OSError):
-        while (rest := free_bytes(lab) - leave_bytes) > 0:
+    with (root / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+        while (rest := free_bytes(root) - leave_bytes) > 0:
             filler.write(bytes(min(rest, 1 << 20)))
 
 
 def make_room(lab: EngineLab) -> None:
-    lab.data_root.joinpath("filler").unlink()
+    for root in (lab.data_root, lab.exec_root):
+        (root / "filler").unlink(missing_ok=True)
 
 
 def archive_of(size_bytes: int) -> bytes:
@@ -78,7 +80,7 @@ def refused(lab: EngineLab, method: str, url: str, raw: bytes | None = None) -> 
 
 def settled(lab: EngineLab, before_bytes: int) -> None:
     """What was written for a refused request is gone again."""
-    until(lambda: free_bytes(lab) > before_bytes - (1 << 20), "the space is given back")
+    until(lambda: free_bytes(lab.data_root) > before_bytes - (1 << 20), "the space is given back")
 
 
 IMPORT = "/images/create?fromSrc=-&repo=full&tag=latest"
@@ -89,8 +91,8 @@ def test_import_and_load(lab: EngineLab) -> None:
     lab.call("POST", IMPORT, raw=archive)
     saved = lab.call("GET", "/images/full:latest/get")
     lab.call("DELETE", "/images/full:latest")
-    fill(lab, 6 << 20)
-    before = free_bytes(lab)
+    fill(lab.data_root, 6 << 20)
+    before = free_bytes(lab.data_root)
     for url, body in ((IMPORT, archive), ("/images/load", saved)):
         said = refused(lab, "POST", url, body)
         assert FULL.search(said), said
@@ -109,8 +111,8 @@ def test_commit(lab: EngineLab) -> None:
         lambda: execute(lab, container, "stat", "-c", "%s", "/big")[1] == b"8000000\n",
         "the file is written",
     )
-    fill(lab, 3 << 20)
-    before = free_bytes(lab)
+    fill(lab.data_root, 3 << 20)
+    before = free_bytes(lab.data_root)
     said = refused(lab, "POST", f"/commit?container={container}&repo=full&tag=commit")
     assert FULL.search(said), said
     assert len(lab.json("GET", "/images/json?all=1")) == 1
@@ -127,7 +129,7 @@ def test_logs(lab: EngineLab) -> None:
     script = "i=0; while :; do i=$((i+1)); echo line $i; usleep 2000; done"
     container = lab.run("sh", "-c", script)
     until(lambda: len(numbers_in(lab.logs(container))) > 50, "lines are written")
-    fill(lab)
+    fill(lab.data_root)
     stuck = len(numbers_in(lab.logs(container)))
     assert stuck > 50
     assert lab.status(container) == "running"
@@ -152,7 +154,7 @@ def test_nothing_left_at_all(lab: EngineLab) -> None:
     running = lab.run("sleep", "600", name="running")
     ending = lab.run("sleep", "600")
     automatic = lab.run("sleep", "600", HostConfig={"AutoRemove": True})
-    fill(lab)
+    fill(lab.data_root)
     assert len(lab.json("GET", "/containers/json?all=1")) == 4
     assert lab.status("running") == "running"
     assert execute(lab, running, "echo", "inside") == (0, b"inside\n")
@@ -183,7 +185,7 @@ def test_narud_starts_on_a_full_disk(lab: EngineLab) -> None:
     running = lab.run("sleep", "600")
     stopped = lab.run("true")
     lab.wait(stopped)
-    fill(lab)
+    fill(lab.data_root)
     lab.kill()
     lab.start()
     assert lab.status(running) == "running"
@@ -194,3 +196,25 @@ def test_narud_starts_on_a_full_disk(lab: EngineLab) -> None:
     lab.stop()
     lab.start()
     assert lab.json("GET", "/containers/json?all=1") == []
+
+
+def test_full_exec_root(lab: EngineLab) -> None:
+    """Where sockets and pids lie: nothing can start, what runs can be asked and ended."""
+    running = lab.run("sleep", "600")
+    killed = lab.run("sleep", "600")
+    new = lab.create("sleep", "600")
+    fill(lab.exec_root)
+    with pytest.raises(ApiError, match=FULL):
+        lab.call("POST", f"/containers/{new}/start")
+    assert lab.status(new) == "created"
+    assert execute(lab, running, "echo", "inside") == (0, b"inside\n")
+    lab.kill()
+    lab.start()
+    assert lab.status(running) == "running"
+    lab.call("POST", f"/containers/{killed}/kill")
+    assert lab.status(killed) == "exited"
+    lab.call("DELETE", f"/containers/{killed}")
+    lab.call("DELETE", f"/containers/{running}?force=1")
+    make_room(lab)
+    lab.call("POST", f"/containers/{new}/start")
+    assert lab.status(new) == "running"
