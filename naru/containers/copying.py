@@ -100,12 +100,27 @@ class Copying:
                     mounts.append(
                         ViewMount(mount.destination, source, writable=mount.rw, subpath=subpath)
                     )
+            mounts += self._engine_files(container)
             yield ContainerFiles(
                 name=ref.removeprefix("/"),
                 rootfs=rootfs,
                 mounts=tuple(mounts),
                 read_only=container.host_config.readonly_rootfs,
             )
+
+    def _engine_files(self, container: Container) -> list[ViewMount]:
+        """/etc/hosts and its like, which the engine writes, while they are mounted."""
+        if container.state.status not in ("running", "paused"):
+            return []
+        joined = container.host_config.network_mode.partition("container:")[2]
+        directory = self._deps.settings.container_dir(joined or container.id)
+        own = {mount.destination for mount in container.mounts}
+        return [
+            ViewMount(path, source, writable=not container.host_config.readonly_rootfs)
+            for name in ("hosts", "hostname", "resolv.conf")
+            if (path := f"/etc/{name}") not in own
+            and os.path.exists(source := os.path.join(directory, name))
+        ]
 
     def _emit(self, action: str, container: Container) -> None:
         self._deps.emit("container", action, container.id, labels.of_event(container))

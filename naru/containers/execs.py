@@ -250,7 +250,9 @@ class Execs:
     def _running(self, container: Container) -> Container:
         status = container.state.status
         if status == "paused":
-            raise Conflict(f"Container {container.id} is paused, unpause the container before exec")
+            raise Conflict(
+                f"Container {container.name} is paused, unpause the container before exec"
+            )
         if status == "restarting":
             raise Conflict(
                 f"container {container.id} is restarting, wait until the container is running"

@@ -321,6 +321,9 @@ def test_cp(docker: Docker, tmp_path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(streamed)) as archive:
         assert "opt/file" in archive.getnames()
     docker("cp", "-", "box:/var", stdin=streamed)
+    docker("run", "-d", "--name", "live", "-h", "named", "busybox", "top")
+    docker("cp", "live:/etc/hostname", str(tmp_path / "hostname"))
+    assert (tmp_path / "hostname").read_text() == "named\n"
     said = docker("cp", "box:/missing", str(tmp_path), status=1).stderr
     assert b"Could not find the file /missing in container box" in said
 
