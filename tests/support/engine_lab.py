@@ -223,8 +223,9 @@ class EngineLab:
                 found += [f"{folder}/{name}" for name in os.listdir(self.exec_root / folder)]
         bridge = self.bridge()
         for path in Path("/sys/class/net").glob("*/master"):
-            if path.resolve().name == bridge:
-                found.append(f"link {path.parent.name}")
+            with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+                if os.path.basename(os.readlink(path)) == bridge:
+                    found.append(f"link {path.parent.name}")
         key = bridge.removeprefix("naru-")
         for group in Path("/sys/fs/cgroup").glob(f"*/naru-{key}/*/"):
             found.append(f"cgroup {group}")

@@ -38,7 +38,9 @@ def test_life_and_exec(tmp_path: Path) -> None:
             script = "echo out; echo err >&2; exit 4"
             assert await r.exec_output("c", "sh", "-c", script) == (4, "out\nerr\n")
             fields = {"tty": True, "console_size": (20, 30)}
-            assert await r.exec_output("c", "stty", "size", **fields) == (0, "20 30\r\n")
+            code, output = await r.exec_output("c", "stty", "size", **fields)
+            # runc may be late with telling the inner terminal that the outer one adds the CR.
+            assert (code, output.replace("\r\r", "\r")) == (0, "20 30\r\n")
             for command, code in (("nope", 127), ("/nope", 127), ("/etc", 126)):
                 with pytest.raises(StartFailed) as caught:
                     await r.exec("c", command)
