@@ -4,7 +4,7 @@ Spec: Docker image specification 1.2 "Combined Image JSON + Filesystem Changeset
 layout 1.1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from naru.base.errors import InvalidParameter
 from naru.spec.oci.digest import digest_of, parse_digest
 from naru.spec.oci.image import DOCKER_INDEX, OCI_INDEX, Descriptor, Index, Manifest, Platform
-from naru.spec.oci.reference import Reference, parse_reference
+from naru.spec.oci.reference import Reference, check_name, parse_reference
 
 MANIFEST_LIMIT_BYTES = 4 << 20
 IMAGES_LIMIT = 1000
@@ -44,6 +44,7 @@ class ImageSource:
     config_digest: str | None
     layers: tuple[str, ...]
     layer_digests: tuple[str | None, ...]
+    layer_sizes: tuple[int | None, ...]
     references: tuple[Reference, ...]
     parent: str = ""
 
@@ -61,7 +62,7 @@ def read_layout(
         sources = [_from_item(item) for item in items]
     elif has("index.json"):
         index = _decode(read("index.json", MANIFEST_LIMIT_BYTES), Index)
-        sources = _from_index(index, read, platform, (), 0)
+        sources = _Walk(read, platform).images(index)
     else:
         raise InvalidParameter(
             "invalid archive: it holds neither manifest.json (docker save) nor index.json "
@@ -85,6 +86,7 @@ def _from_item(item: ManifestItem) -> ImageSource:
         ref = parse_reference(text)
         if ref.tag is None or ref.digest is not None:
             raise InvalidParameter(f"invalid tag {text!r}")
+        check_name(ref)
         references.append(ref)
     layers = tuple(item.layers or ())
     return ImageSource(
@@ -92,6 +94,7 @@ def _from_item(item: ManifestItem) -> ImageSource:
         config_digest=_digest_in_name(item.config),
         layers=layers,
         layer_digests=tuple(_digest_in_name(name) for name in layers),
+        layer_sizes=(None,) * len(layers),
         references=tuple(references),
         parent=item.parent,
     )
@@ -117,43 +120,61 @@ def _blob(descriptor: Descriptor, read: Read) -> bytes:
     raw = read(_blob_name(descriptor), MANIFEST_LIMIT_BYTES)
     if digest_of(raw) != descriptor.digest:
         raise InvalidParameter(f"invalid archive: {descriptor.digest} has another digest")
+    if len(raw) != descriptor.size:
+        raise InvalidParameter(
+            f"invalid archive: {descriptor.digest} has {len(raw)} bytes, not {descriptor.size}"
+        )
     return raw
 
 
-def _from_index(
-    index: Index,
-    read: Read,
-    platform: Platform | None,
-    references: Sequence[Reference],
-    depth: int,
-) -> list[ImageSource]:
-    if depth > _DEPTH_LIMIT:
-        raise InvalidParameter("invalid archive: indexes within indexes without end")
-    sources: list[ImageSource] = []
-    for descriptor in index.manifests[:IMAGES_LIMIT]:
-        if not _wanted(descriptor, platform):
-            continue
-        named = _references(descriptor) or tuple(references)
-        raw = _blob(descriptor, read)
-        if descriptor.media_type in (OCI_INDEX, DOCKER_INDEX):
-            if b'"layers"' in raw and msgspec.json.decode(raw).get("layers") is not None:
-                raise InvalidParameter("invalid archive: an index that is also a manifest")
-            inner = _decode(raw, Index)
-            sources += _from_index(inner, read, platform, named, depth + 1)
-        else:
-            sources.append(_from_manifest(raw, named))
-    return sources
+@dataclass(slots=True)
+class _Walk:
+    """A walk through indexes, which may name each other over and over: its steps are counted."""
+
+    read: Read
+    platform: Platform | None
+    steps: int = 0
+
+    def images(
+        self, index: Index, references: tuple[Reference, ...] = (), depth: int = 0
+    ) -> list[ImageSource]:
+        if depth > _DEPTH_LIMIT:
+            raise InvalidParameter("invalid archive: indexes within indexes without end")
+        sources: list[ImageSource] = []
+        for descriptor in index.manifests:
+            self.steps += 1
+            if self.steps > IMAGES_LIMIT:
+                raise InvalidParameter(f"invalid archive: more than {IMAGES_LIMIT} images")
+            if not _wanted(descriptor, self.platform):
+                continue
+            named = _references(descriptor) or references
+            raw = _blob(descriptor, self.read)
+            kinds = _decode(raw, _Kinds)
+            if descriptor.media_type in (OCI_INDEX, DOCKER_INDEX):
+                if kinds.layers is not None:
+                    raise InvalidParameter("invalid archive: an index that is also a manifest")
+                sources += self.images(_decode(raw, Index), named, depth + 1)
+            else:
+                if kinds.manifests is not None:
+                    raise InvalidParameter("invalid archive: a manifest that is also an index")
+                sources.append(_from_manifest(_decode(raw, Manifest), named))
+        return sources
 
 
-def _from_manifest(raw: bytes, references: tuple[Reference, ...]) -> ImageSource:
-    if msgspec.json.decode(raw).get("manifests") is not None:
-        raise InvalidParameter("invalid archive: a manifest that is also an index")
-    manifest = _decode(raw, Manifest)
+class _Kinds(Struct):
+    """What tells a manifest from an index: one document is never both."""
+
+    layers: list[msgspec.Raw] | None = None
+    manifests: list[msgspec.Raw] | None = None
+
+
+def _from_manifest(manifest: Manifest, references: tuple[Reference, ...]) -> ImageSource:
     return ImageSource(
         config=_blob_name(manifest.config),
         config_digest=manifest.config.digest,
         layers=tuple(_blob_name(layer) for layer in manifest.layers),
         layer_digests=tuple(layer.digest for layer in manifest.layers),
+        layer_sizes=tuple(layer.size for layer in manifest.layers),
         references=references,
     )
 
@@ -180,4 +201,5 @@ def _references(descriptor: Descriptor) -> tuple[Reference, ...]:
         if ":" not in text.rpartition("/")[2]:
             return ()
     ref = parse_reference(text).with_default_tag()
+    check_name(ref)
     return (ref,) if ref.digest is None else ()

@@ -64,8 +64,8 @@ class Loader:
         with await receive_plain(stream, self.spool_dir) as spool:
             SPOOLED()
             archive = await offload(ImageArchive, spool)
-            sources = read_layout(
-                lambda name: archive.find(name) is not None, archive.read, platform
+            sources = await offload(
+                read_layout, lambda name: archive.find(name) is not None, archive.read, platform
             )
             parents: dict[str, str] = {}
             for source in sources:
@@ -136,9 +136,15 @@ class Loader:
         jobs = []
         parent: str | None = None
         diff_ids = config.rootfs.diff_ids
-        for name, digest, diff_id, chain in zip(
-            source.layers, source.layer_digests, diff_ids, chain_ids(diff_ids), strict=True
-        ):
+        for name, digest, size, diff_id, chain in zip(
+            source.layers, source.layer_digests, source.layer_sizes, diff_ids, chain_ids(diff_ids),
+            strict=True,
+        ):  # fmt: skip
+            place = archive.find(name)
+            if size is not None and place is not None and place.size != size:
+                raise InvalidParameter(
+                    f"invalid archive: layer {name} has {place.size} bytes, not {size}"
+                )
             if not self.layers.has(chain):
                 jobs.append(
                     _LayerJob(self.layers, spool, archive, name, digest, diff_id, chain, parent)

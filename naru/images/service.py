@@ -32,7 +32,7 @@ from naru.images.resolve import is_id_prefix, is_whole_id, no_such_image, parse_
 from naru.images.store import ImageStore
 from naru.images.usage import LayerUsage, layer_usage, shared_bytes
 from naru.spec.oci.image import Platform
-from naru.spec.oci.reference import Reference, is_tag, parse_reference
+from naru.spec.oci.reference import Reference, check_name, is_tag, parse_reference
 from naru.storage.content import Content
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
@@ -342,6 +342,7 @@ def join_reference(repository: str, tag: str) -> Reference:
     Raises: InvalidParameter.
     """
     ref = parse_reference(repository)
+    check_name(ref)
     if ref.digest is not None:
         raise InvalidParameter("cannot import digest reference")
     if tag and not is_tag(tag):

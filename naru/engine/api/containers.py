@@ -3,6 +3,7 @@
 Spec: Engine API 1.51, Container.
 """
 
+import os
 import time
 
 from naru.base.errors import InvalidParameter, NotFound, Unsupported
@@ -202,7 +203,14 @@ async def top(call: Call) -> Answer:
 
 async def changes(call: Call) -> Answer:
     found = await call.services.containers.files.changes(call.name)
-    return json_answer([{"Path": item.path, "Kind": int(item.kind)} for item in found] or None)
+    return json_answer(
+        [{"Path": _text(item.path), "Kind": int(item.kind)} for item in found] or None
+    )
+
+
+def _text(path: str) -> str:
+    """A file's name for JSON; bytes that are no text become U+FFFD, as Go's encoder does it."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 ROUTES = (

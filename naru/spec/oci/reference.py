@@ -54,6 +54,12 @@ def is_tag(text: str) -> bool:
     return _TAG.match(text) is not None
 
 
+def check_name(reference: Reference) -> None:
+    """Whether an image may be called so. Raises: InvalidParameter for what reads as a digest."""
+    if reference.name == "sha256":
+        raise InvalidParameter("refusing to create an ambiguous tag using digest algorithm as name")
+
+
 def parse_reference(text: str) -> Reference:
     """Raises: InvalidParameter (`invalid reference format`), in Docker's words."""
     rest, at, digest_text = text.partition("@")
