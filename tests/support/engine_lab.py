@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,16 @@ class EngineLab:
     def exec_root(self) -> Path:
         return self.directory / "exec"
 
-    def launch(self, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    def launch(
+        self,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "naru.engine.main"),
+    ) -> "subprocess.Popen[bytes]":
         """Start narud; `ready` tells when it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "naru.engine.main"),
+                    *(sys.executable, *program),
                     *("--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
                     *("--pidfile", str(self.directory / "pid"), "--bip", self.bip),
                     *("-H", self.host, *self.extra),

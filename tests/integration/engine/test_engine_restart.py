@@ -310,3 +310,27 @@ def test_the_record_of_a_stop_is_kept_when_narud_ends_in_it(lab: EngineLab) -> N
     assert lab.status(deaf) == "running"
     lab.call("POST", f"/containers/{deaf}/stop?t=0")
     assert lab.inspect(deaf)["State"]["ExitCode"] == 137
+
+
+STUCK = """
+import threading, time
+from naru.engine import main
+from naru.kernel import threads
+ready = main._Narud._ready
+def stuck(self):
+    threads._pool().submit(time.sleep, 3600)
+    ready(self)
+main._Narud._ready = stuck
+main.run()
+"""
+
+
+def test_a_thread_that_hangs_does_not_hold_up_the_end() -> None:
+    """As a read of a dead network file system does."""
+    with engine_lab(59) as lab:
+        lab.launch(program=("-c", STUCK))
+        lab.ready()
+        begun = time.monotonic()
+        assert lab.stop() == 0
+        assert time.monotonic() - begun < 10
+        lab.start()
