@@ -58,13 +58,13 @@ class _Extra(msgspec.Struct):
 def run_config_json(config: RunConfig) -> dict[str, Any]:
     """The image's `Config`: what has no value is shown as null, or left out where Docker does."""
     shown: dict[str, Any] = {
-        "Cmd": config.cmd,
-        "Entrypoint": config.entrypoint,
-        "Env": config.env,
-        "Labels": config.labels,
-        "OnBuild": config.on_build,
+        "Cmd": config.cmd or None,
+        "Entrypoint": config.entrypoint or None,
+        "Env": config.env or None,
+        "Labels": config.labels or None,
+        "OnBuild": config.on_build or None,
         "User": config.user,
-        "Volumes": config.volumes,
+        "Volumes": config.volumes or None,
         "WorkingDir": config.working_dir,
     }
     optional = {

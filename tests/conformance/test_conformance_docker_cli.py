@@ -349,6 +349,8 @@ def test_commit_save_load_export_import(docker: Docker, tmp_path: Path) -> None:
     rows = text(docker("images", "--format", "{{.Repository}}:{{.Tag}}")).splitlines()
     assert {"made:1", "made:2", "flat:1", "busybox:latest"} <= set(rows)
     assert len(docker("history", "-q", "made:1").stdout.splitlines()) == 2
+    form = "{{json .Config.Labels}} {{json .Config.Entrypoint}} {{json .Config.Cmd}}"
+    assert text(docker("image", "inspect", "-f", form, "made:1")) == 'null null ["cat","/kept"]'
     docker("rmi", "-f", "made:1", "made:2", "flat:1")
     said = docker("load", stdin=b"nothing", status=1).stderr
     assert b"unexpected" in said
