@@ -9,13 +9,15 @@ import asyncio
 import contextlib
 import logging
 import signal as signals
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from naru.base.clock import NS, now_ns
-from naru.base.errors import Conflict, NaruError, NotModified, StartFailed
+from naru.base.errors import Conflict, NaruError, NotFound, NotModified, StartFailed
 from naru.base.failpoints import declare
 from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
@@ -34,6 +36,8 @@ EXIT_SEEN = declare("exit.seen")
 EXIT_CLEARED = declare("exit.cleared")
 EXIT_RECORDED = declare("exit.recorded")
 
+T = TypeVar("T")
+
 _ALIVE = frozenset({"running", "paused"})
 _KILL_WAIT_S = 2.0
 _UNKNOWN_EXIT = "the monitor was killed or could not tell: the exit status is unknown"
@@ -49,6 +53,7 @@ class Lifecycle:
         self._restarts: dict[str, asyncio.Task[None]] = {}
         self._last_wait_s: dict[str, float] = {}
         self._ended: dict[str, asyncio.Event] = {}
+        self._starting_again: Counter[str] = Counter()
 
     # --- start -----------------------------------------------------------------------------------
 
@@ -83,7 +88,7 @@ class Lifecycle:
         except OSError as error:  # a full disk, no descriptors: whoever waits must hear of it
             await self._start_failed(container, 128, str(error))
             raise
-        await self._deps.store.put(running)
+        await self._deps.store.observe(running)
         self._deps.emit("container", "start", running.id, labels.of_event(running))
         self.watch(running)
 
@@ -92,7 +97,7 @@ class Lifecycle:
             container.state, exit_code=code, error=message, pid=0, pid_start=0, finished_ns=0
         )
         failed = state.apply(container, "start-failed", observed)
-        await self._deps.store.put(failed)
+        await self._deps.store.observe(failed)
         self._waits.exited(failed)
         if failed.host_config.auto_remove:
             self.auto_remove(failed.id)
@@ -118,11 +123,17 @@ class Lifecycle:
                     f"health {identifier[:12]}", self.health.watch(container)
                 )
                 beside.callback(probing.cancel)
-            ended = await self._deps.runtime.wait_exit(
-                identifier,
-                ProcessId(observed.monitor_pid, observed.monitor_start),
-                ProcessId(observed.pid, observed.pid_start),
+            ended = await patiently(
+                f"waiting for {identifier[:12]}",
+                lambda: self._deps.runtime.wait_exit(
+                    identifier,
+                    ProcessId(observed.monitor_pid, observed.monitor_start),
+                    ProcessId(observed.pid, observed.pid_start),
+                ),
             )
+
+        if ended is None:
+            return
 
         async def end() -> None:
             EXIT_SEEN()
@@ -180,7 +191,7 @@ class Lifecycle:
         self._ended.pop(container.id, asyncio.Event()).set()
         if verdict.restart:
             self._restart_later(container, verdict.wait_s)
-        elif container.host_config.auto_remove:
+        elif container.host_config.auto_remove and container.id not in self._starting_again:
             self.auto_remove(container.id)
 
     async def _clear_later(self, identifier: str) -> None:
@@ -201,14 +212,16 @@ class Lifecycle:
     async def _restart(self, identifier: str, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         async with self._deps.store.lock(identifier):
-            self._restarts.pop(identifier, None)
+            if self._restarts.get(identifier) is not asyncio.current_task():
+                return  # another end has come since, with another wait
+            del self._restarts[identifier]
             container = self._deps.store.get(identifier)
             if container is None or container.state.status != "restarting":
                 return
             again = replace(container, restart_count=container.restart_count + 1)
             try:
                 await self._start_locked(again)
-            except NaruError as error:
+            except (NaruError, OSError) as error:
                 log.warning("restart of %s failed: %s", container.name, error)
 
     def _cancel_restart(self, identifier: str) -> bool:
@@ -226,7 +239,7 @@ class Lifecycle:
                 return
             try:
                 await self._start_locked(container)
-            except NaruError as error:
+            except (NaruError, OSError) as error:
                 log.warning("start of %s by its restart policy failed: %s", container.name, error)
 
     # --- stop, kill, restart ---------------------------------------------------------------------
@@ -241,23 +254,28 @@ class Lifecycle:
             await self._give_up(container.id)
         elif container.state.status not in _ALIVE:
             raise NotModified(f"container {container.name} is not running")
-        else:
+        if self._is_alive(container.id):
             await self._stop_running(container, timeout_s, number)
         stopped = self._deps.store.get(container.id) or container
         self._deps.emit("container", "stop", container.id, labels.of_event(stopped))
 
+    def _is_alive(self, identifier: str) -> bool:
+        container = self._deps.store.get(identifier)
+        return container is not None and container.state.status in _ALIVE
+
     async def _give_up(self, identifier: str) -> None:
+        """No further restart, unless it has just begun: then it is alive."""
         self._cancel_restart(identifier)
         async with self._deps.store.lock(identifier):
-            container = self._deps.store.find(identifier)
-            if container.state.status == "restarting":
-                given_up = state.apply(container, "give-up")
-                given_up = replace(given_up, stopped_by_user=True)
-                await self._deps.store.put(given_up, durable=True)
-                self._waits.exited(given_up)
-                return
-        if container.state.status in _ALIVE:
-            await self._stop_running(container, None, None)
+            container = self._deps.store.get(identifier)
+            if container is not None and container.state.status == "restarting":
+                await self._give_up_locked(container)
+
+    async def _give_up_locked(self, container: Container) -> None:
+        self._cancel_restart(container.id)
+        given_up = replace(state.apply(container, "give-up"), stopped_by_user=True)
+        await self._deps.store.put(given_up, durable=True)
+        self._waits.exited(given_up)
 
     async def _stop_running(
         self, container: Container, timeout_s: float | None, number: int | None
@@ -291,7 +309,9 @@ class Lifecycle:
         """Durable: a policy must not start it again, not even after a reboot."""
         async with self._deps.store.lock(identifier):
             container = self._deps.store.get(identifier)
-            if container is not None and not container.stopped_by_user:
+            if container is not None and container.state.status == "restarting":
+                await self._give_up_locked(container)  # its run ended while the lock was waited for
+            elif container is not None and not container.stopped_by_user:
                 policy = container.host_config.restart_policy.name
                 await self._deps.store.put(
                     replace(container, stopped_by_user=True), durable=policy not in ("", "no")
@@ -308,7 +328,11 @@ class Lifecycle:
         )
         if container.state.status == "paused" or number == signals.SIGKILL:
             # Frozen processes do not even die; a commit freezes without the record saying so.
-            await self._deps.runtime.resume(identifier)
+            with contextlib.suppress(Conflict):  # it has just ended
+                await self._deps.runtime.resume(identifier)
+        if container.state.status == "paused":
+            with contextlib.suppress(Conflict, NotFound):
+                await self.unpause(identifier)
 
     async def kill(self, ref: str, signal: str = "SIGKILL") -> None:
         """Send a signal; for SIGKILL, return once the workload has ended. Raises: Conflict."""
@@ -316,7 +340,9 @@ class Lifecycle:
         container = self._deps.store.find(ref)
         if container.state.status == "restarting" and number == signals.SIGKILL:
             await self._give_up(container.id)
-            return
+            if not self._is_alive(container.id):
+                return
+            container = self._deps.store.find(container.id)
         if container.state.status not in _ALIVE:
             raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
         stop_signal = parse_signal(container.config.stop_signal or "SIGTERM")
@@ -331,19 +357,39 @@ class Lifecycle:
         """Kill whatever runs of it and wait: for removal with force."""
         if container.state.status == "restarting":
             await self._give_up(container.id)
-        elif container.state.status in _ALIVE:
+        if self._is_alive(container.id):
             await self.kill(container.id)
 
     async def restart(
         self, ref: str, timeout_s: float | None = None, signal: str | None = None
     ) -> None:
+        """Stop and start; what has `--rm` stays. Raises: as `stop` and `start`."""
         container = self._deps.store.find(ref)
-        with contextlib.suppress(NotModified):
-            await self.stop(container.id, timeout_s, signal)
-        with contextlib.suppress(NotModified):
-            await self.start(container.id)
+        self._starting_again[container.id] += 1
+        try:
+            with contextlib.suppress(NotModified):
+                await self.stop(container.id, timeout_s, signal)
+            with contextlib.suppress(NotModified):
+                await self.start(container.id)
+        finally:
+            self._started_again(container.id)
         now = self._deps.store.find(container.id)
         self._deps.emit("container", "restart", now.id, labels.of_event(now))
+
+    def _started_again(self, identifier: str) -> None:
+        """A restart is over: if the container does not run after all, its `--rm` is due."""
+        self._starting_again[identifier] -= 1
+        if self._starting_again[identifier] <= 0:
+            del self._starting_again[identifier]
+        now = self._deps.store.get(identifier)
+        if now is not None and now.host_config.auto_remove and now.state.status == "exited":
+            self.auto_remove(identifier)
+
+    def forget(self, identifier: str) -> None:
+        """The container is gone."""
+        self._last_wait_s.pop(identifier, None)
+        if self.health is not None:
+            self.health.forget(identifier)
 
     # --- pause -----------------------------------------------------------------------------------
 
@@ -359,7 +405,7 @@ class Lifecycle:
                 raise Conflict(f"container {container.id} is not running")
             await self._deps.runtime.pause(container.id)
             paused = state.apply(container, "pause")
-            await self._deps.store.put(paused)
+            await self._deps.store.observe(paused)
         self._deps.emit("container", "pause", paused.id, labels.of_event(paused))
 
     async def unpause(self, ref: str) -> None:
@@ -370,7 +416,7 @@ class Lifecycle:
                 raise Conflict(f"Container {container.id} is not paused")
             await self._deps.runtime.resume(container.id)
             running = state.apply(container, "unpause")
-            await self._deps.store.put(running)
+            await self._deps.store.observe(running)
         self._deps.emit("container", "unpause", running.id, labels.of_event(running))
 
     # --- health ----------------------------------------------------------------------------------
@@ -390,18 +436,17 @@ class Lifecycle:
             )
 
 
-async def patiently(what: str, work: Callable[[], Awaitable[None]], tries: int = 1000) -> None:
-    """Do `work`, and again after each error, waiting longer each time (5 s at most)."""
+async def patiently(what: str, work: Callable[[], Awaitable[T]], tries: int = 1000) -> T | None:
+    """What `work` gives, tried again after each error, waiting longer each time (5 s at most)."""
     wait_s = 0.05
     for _ in range(tries):
         try:
-            await work()
+            return await work()
         except (NaruError, OSError) as error:
             log.error("%s failed, trying again: %s", what, error)
-        else:
-            return
         await asyncio.sleep(wait_s)
         wait_s = min(wait_s * 2, 5.0)
+    return None
 
 
 async def _within(event: asyncio.Event, seconds: float | None) -> bool:

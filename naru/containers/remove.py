@@ -88,8 +88,7 @@ class Remover:
         REMOVE_RECORD()
         if volumes:
             await self._remove_volumes(container)
-        if self._lifecycle.health is not None:
-            self._lifecycle.health.forget(container.id)
+        self._lifecycle.forget(container.id)
 
     async def _remove_volumes(self, container: Container) -> None:
         for mount in container.mounts:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from weakref import WeakValueDictionary
 
 from naru.kernel.threads import offload
 from naru.storage.snapshots import Snapshots
@@ -21,7 +22,7 @@ class RootMounts:
     def __init__(self, snapshots: Snapshots, folder: str) -> None:
         self._snapshots, self._folder = snapshots, folder
         self._holders: dict[str, set[object]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def path(self, container_id: str) -> str:
         return os.path.join(self._folder, container_id)
@@ -55,16 +56,13 @@ class RootMounts:
             holders.add(holder)
 
     async def _release(self, container_id: str, holder: object) -> None:
-        lock = self._locks.setdefault(container_id, asyncio.Lock())
-        async with lock:
+        async with self._locks.setdefault(container_id, asyncio.Lock()):
             holders = self._holders.get(container_id, set())
             holders.discard(holder)
             if holders:
                 return
             self._holders.pop(container_id, None)
             await offload(self._unmount, container_id)
-        if not lock.locked() and container_id not in self._holders:
-            self._locks.pop(container_id, None)
 
     def _mount(self, container_id: str) -> None:
         target = self.path(container_id)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -28,7 +29,7 @@ class ContainerStore:
         self._by_id: dict[str, Container] = {}
         self._by_name: dict[str, str] = {}
         self._sorted_ids: list[str] = []
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners: list[Listener] = []
         self._unsaved: set[str] = set()
         self.damaged: dict[str, str] = {}
@@ -48,7 +49,12 @@ class ContainerStore:
         self._listeners.append(listener)
 
     def lock(self, identifier: str) -> asyncio.Lock:
+        """One and the same for as long as anybody has it; nothing is kept of it after that."""
         return self._locks.setdefault(identifier, asyncio.Lock())
+
+    def locks_held(self) -> int:
+        """How many locks somebody has."""
+        return len(self._locks)
 
     def find(self, ref: str) -> Container:
         """By id, name (a leading `/` is dropped) or unique prefix of an id.
@@ -57,8 +63,9 @@ class ContainerStore:
         """
         if (found := self._by_id.get(ref)) is not None:
             return found
-        if (identifier := self._by_name.get(ref.removeprefix("/"))) is not None:
-            return self._by_id[identifier]
+        holder = self._by_name.get(ref.removeprefix("/"))
+        if holder is not None and (found := self._by_id.get(holder)) is not None:
+            return found  # else the name is only reserved yet
         if ref:
             start = bisect_left(self._sorted_ids, ref)
             matches = [item for item in self._sorted_ids[start : start + 2] if item.startswith(ref)]
@@ -100,10 +107,20 @@ class ContainerStore:
         """Store a record. `durable`: it survives a power cut once this returns.
 
         Without it the record survives the death of this process, which is what states that the
-        kernel forgets at power loss anyway (pids, running) need.
+        kernel forgets at power loss anyway (pids, running) need. Raises: Internal when it could not
+        be stored, which changes nothing then.
         """
-        body = msgspec.json.encode(container)
+        previous = self._by_id.get(container.id)
         self._remember(container)
+        try:
+            await self._write(container, durable=durable)
+        except (NaruError, OSError):
+            if self._by_id.get(container.id) is container:
+                self._take_back(container, previous)
+            raise
+
+    async def _write(self, container: Container, *, durable: bool) -> None:
+        body = msgspec.json.encode(container)
         await self._db.put(KIND, container.id, body, durable=durable)
         if self._unsaved:
             await self._save_others(container.id)
@@ -113,8 +130,9 @@ class ContainerStore:
 
         A record that could not be written is written with the next one that can.
         """
+        self._remember(container)
         try:
-            await self.put(container)
+            await self._write(container, durable=False)
         except (NaruError, OSError) as error:
             log.error("state of %s is not on disk yet: %s", container.name, error)
             self._unsaved.add(container.id)
@@ -130,8 +148,19 @@ class ContainerStore:
     async def forget(self, identifier: str) -> None:
         """Delete the record durably, then forget it."""
         await self._db.delete(KIND, identifier)
+        self._drop(identifier)
+
+    def _take_back(self, refused: Container, previous: Container | None) -> None:
+        """What was there before a record that the disk did not take."""
+        if previous is None:
+            self._drop(refused.id)
+            return
+        if refused.name != previous.name:
+            self.release_name(refused.name, refused.id)
+        self._remember(previous)
+
+    def _drop(self, identifier: str) -> None:
         container = self._by_id.pop(identifier, None)
-        self._locks.pop(identifier, None)
         if container is None:
             return
         self.release_name(container.name, identifier)
