@@ -199,7 +199,7 @@ def test_kill_gets_through_while_a_stop_waits(lab: EngineLab) -> None:
     until(lambda: events(lab, deaf, time.time() - 30, "kill"), "the stop has asked")
     begun = time.monotonic()
     lab.call("POST", f"/containers/{deaf}/kill")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
     thread.join()
     assert lab.inspect(deaf)["State"]["ExitCode"] == 137
 

@@ -68,7 +68,7 @@ def test_workload_killed(lab: EngineLab) -> None:
     os.kill(pid(lab, container), signal.SIGKILL)
     begun = time.monotonic()
     until(lambda: lab.status(container) == "exited", "its end is told")
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 5
     state = lab.inspect(container)["State"]
     assert (state["ExitCode"], state["Error"], state["Running"]) == (137, "", False)
     start_again(lab, container)
@@ -84,7 +84,7 @@ def test_monitor_killed_then_the_workload_ends(lab: EngineLab) -> None:
         os.kill(workload, signal.SIGKILL)
         begun = time.monotonic()
         assert waiting.ended.wait(20)
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 5
     state = lab.inspect(container)["State"]
     assert state["Status"] == "exited"
     assert "exit status is unknown" in state["Error"]
