@@ -12,6 +12,7 @@ between two steps. The rules, in order:
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
 from naru.containers.lifecycle import Lifecycle
 from naru.containers.model import UNKNOWN_EXIT_CODE, Container, State
+from naru.containers.order import needed_by, waits_of
 from naru.containers.remove import Remover
 from naru.containers.start import Recipe
 from naru.kernel.files import remove_tree
@@ -154,16 +156,32 @@ class Reconciler:
                 self._remover.auto_remove(container.id)
 
     async def start_wanted(self, wanted: list[str]) -> None:
-        """Start what its restart policy wants up, a few at a time."""
+        """Start what its restart policy wants up, a few at a time, each after those it needs."""
         gate = asyncio.Semaphore(4)
+        tried = {identifier: asyncio.Event() for identifier in wanted}
+        waits = waits_of({identifier: self._needed_by(identifier) for identifier in wanted})
 
         async def one(identifier: str) -> None:
-            async with gate:
-                await self._lifecycle.restart_at_engine_start(identifier)
+            try:
+                for other in waits[identifier]:
+                    await tried[other].wait()
+                async with gate:
+                    await self._lifecycle.restart_at_engine_start(identifier)
+            finally:
+                tried[identifier].set()
 
         async with asyncio.TaskGroup() as group:
             for identifier in wanted:
                 group.create_task(one(identifier))
+
+    def _needed_by(self, identifier: str) -> list[str]:
+        store = self._deps.store
+        container = store.get(identifier)
+        needed = []
+        for ref in needed_by(container) if container is not None else ():
+            with contextlib.suppress(NaruError):
+                needed.append(store.find(ref).id)
+        return needed
 
 
 def attachment_of(container: Container) -> Attachment:

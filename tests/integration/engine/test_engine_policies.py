@@ -119,6 +119,21 @@ def test_after_a_reboot(lab: EngineLab) -> None:
     assert lab.inspect(running["no"])["State"]["Error"] == ""
 
 
+def test_after_a_reboot_those_who_need_others_wait_for_them(lab: EngineLab) -> None:
+    first = lab.run("sleep", "600", HostConfig={"IpcMode": "shareable", **policy("always")})
+    mode = f"container:{first}"
+    joined = lab.run(
+        "sleep", "600", HostConfig={"NetworkMode": mode, "IpcMode": mode, **policy("always")}
+    )
+    name = lab.inspect(first)["Name"].removeprefix("/")
+    linked = lab.run("sleep", "600", HostConfig={"Links": [f"{name}:db"], **policy("always")})
+    power_cut(lab)
+    lab.start()
+    for container in (joined, linked):
+        until(lambda c=container: lab.status(c) == "running", "who needs another is up")
+    assert b"db" in execute(lab, linked, "cat", "/etc/hosts")[1]
+
+
 def ids(lab: EngineLab) -> list[str]:
     return [item["Id"] for item in lab.json("GET", "/containers/json?all=1")]
 
