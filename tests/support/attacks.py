@@ -1,6 +1,7 @@
 """What attacks on an engine are made of: archives, images, raw requests, a canary, a swapper."""
 
 import contextlib
+import ctypes
 import io
 import os
 import socket
@@ -126,7 +127,7 @@ while True:
 
 @contextlib.contextmanager
 def swapping(one: str | Path, other: str | Path) -> Iterator[None]:
-    """Exchange two names all the time, as a program in the container would."""
+    """Exchange two names all the time, as a program in the container would; in order at the end."""
 
     def is_link() -> bool:
         with contextlib.suppress(OSError):
@@ -141,6 +142,9 @@ def swapping(one: str | Path, other: str | Path) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+        if is_link() != before:
+            libc = ctypes.CDLL(None)
+            libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2)
 
 
 def execute(lab: EngineLab, container: str, *command: str, **fields: Any) -> tuple[int, bytes]:

@@ -347,27 +347,20 @@ def test_good_ones_are_loaded(lab: EngineLab) -> None:
             lab.call("DELETE", f"/images/{image['Id']}?force=1")
 
 
-def bomb(kind: str) -> bytes:
-    """Some kilobytes that become gigabytes: zeros, or headers without an end."""
+def bomb() -> bytes:
+    """Some kilobytes that become gigabytes."""
     header = tarfile.TarInfo("zeros")
     header.size = 1 << 40
-    if kind == "zeros":
-        maker = zstandard.ZstdCompressor(level=3).compressobj()
-        parts = [maker.compress(header.tobuf(tarfile.GNU_FORMAT))]
-        block = bytes(1 << 24)
-        parts += [maker.compress(block) for _ in range(220)]
-        return b"".join((*parts, maker.flush()))
-    maker = zstandard.ZstdCompressor(level=1).compressobj()
-    header.size = 0
-    block = header.tobuf(tarfile.GNU_FORMAT) * 4096
-    return b"".join((*(maker.compress(block) for _ in range(80)), maker.flush()))
+    maker = zstandard.ZstdCompressor(level=3).compressobj()
+    parts = [maker.compress(header.tobuf(tarfile.GNU_FORMAT))]
+    block = bytes(1 << 24)
+    parts += [maker.compress(block) for _ in range(220)]
+    return b"".join((*parts, maker.flush()))
 
 
-@pytest.mark.parametrize(
-    ("way", "kind"), [("import", "zeros"), ("import", "headers"), ("put", "zeros")]
-)
-def test_bombs(lab: EngineLab, canary: Canary, kind: str, way: str) -> None:
-    data = bomb(kind)
+@pytest.mark.parametrize("way", ["import", "put"])
+def test_bombs(lab: EngineLab, canary: Canary, way: str) -> None:
+    data = bomb()
     url = "/images/create?fromSrc=-&repo=evil"
     if way == "put":
         url = f"/containers/{lab.create('true')}/archive?path=/tmp"
