@@ -358,11 +358,13 @@ def bomb() -> bytes:
     return b"".join((*parts, maker.flush()))
 
 
-@pytest.mark.parametrize("way", ["import", "put"])
+@pytest.mark.parametrize("way", ["import", "load", "put"])
 def test_bombs(lab: EngineLab, canary: Canary, way: str) -> None:
     data = bomb()
     url = "/images/create?fromSrc=-&repo=evil"
-    if way == "put":
+    if way == "load":
+        url = "/images/load"
+    elif way == "put":
         url = f"/containers/{lab.create('true')}/archive?path=/tmp"
     begun = time.monotonic()
     refused(lab, url, data)
