@@ -196,10 +196,10 @@ def test_starts_of_a_container_that_was_swapped(lab: EngineLab, canary: Canary) 
         return True
 
     upper = next(lab.data_root.glob(f"snapshots/snapshots/{box}/upper"))
-    (upper / "place").mkdir(exist_ok=True)
-    (upper / "place" / "e").mkdir(exist_ok=True)
     (upper / "evil").symlink_to(canary.path)
     for one in ("place", "place/e"):
+        assert not (upper / "place").is_symlink()
+        (upper / "place" / "e").mkdir(parents=True, exist_ok=True)
         with swapping(upper / one, upper / "evil"):
             during(SECONDS / 2, attempt)
 
