@@ -3,6 +3,7 @@
 kernel (spawner, cgroups, netlink, nft) → storage → runtime, network → images → containers → API
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -63,6 +64,7 @@ class Engine:
     containers: Containers
     network: NetworkService
     db: Database
+    cgroups: cgroup.CgroupHost
 
     async def open(self) -> None:
         await self.network.open()
@@ -74,6 +76,17 @@ class Engine:
         await self.db.close()
         for close in self.closers:
             close()
+        if not any(item.state.status in ("running", "paused") for item in self.containers.store):
+            self._leave_the_host()
+
+    def _leave_the_host(self) -> None:
+        """Nothing runs: take back what was made of the host for running, the next start makes it
+        again."""
+        settings = self.containers.deps.settings
+        mount.unmount(settings.exec_root)
+        if not self.services.config.cgroup_parent:  # a configured one is not ours to remove
+            with contextlib.suppress(OSError, Internal):
+                cgroup.Cgroup(self.cgroups, settings.cgroup_parent).remove()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +171,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
         netlink.close,
         spawner.close,
     ]
-    return Engine(services, closers, containers, network, db)
+    return Engine(services, closers, containers, network, db, cgroups)
 
 
 async def _services(
