@@ -1,5 +1,6 @@
 """What is measured, and the ratio to the reference that each figure is to reach."""
 
+import atexit
 import concurrent.futures
 import contextlib
 import functools
@@ -225,7 +226,9 @@ def log_lines(engine: Engine) -> dict[str, float]:
 @functools.cache
 def _big_tar() -> Path:
     """A root file system of 20,000 files, 218 MB."""
-    path = Path(tempfile.mkdtemp(prefix="naru-bench-tar-")) / "root.tar"
+    folder = tempfile.mkdtemp(prefix="naru-bench-tar-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "root.tar"
     block = os.urandom(1 << 20)
     with tarfile.open(path, "w") as archive:
         for folder in range(200):
