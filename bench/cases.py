@@ -309,6 +309,9 @@ CASES: dict[str, tuple[Case, int]] = {
     "list": (listing, 5),
 }
 
+WARM = frozenset({"cli", "cycle", "exec", "stop", "archive", "list"})
+"""Cases of milliseconds, measured right after a run of the same engine."""
+
 GOALS = {
     "docker CLI run --rm, ms": 0.2,
     "… with --network none, ms": 0.22,

@@ -17,18 +17,19 @@ from collections.abc import Callable
 import cases
 from engines import Engine, naru, reference
 
-SETTLE_S = 0.15
-"""Between two runs: what an engine still cleans up behind its answer is not billed to the next."""
-
 
 def measure(
-    engines: list[Engine], case: Callable[[Engine], dict[str, float]], rounds: int
+    engines: list[Engine], case: Callable[[Engine], dict[str, float]], rounds: int, warm: bool
 ) -> dict[str, dict[str, float]]:
-    """figure → engine → median. One round that is not counted goes before."""
+    """figure → engine → median. One round that is not counted goes before; `warm`: and one run of
+    the same engine before each counted one, since a processor that idled, or whose caches another
+    engine filled, takes milliseconds to come back.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for number in range(rounds + 1):
         for engine in engines:
-            time.sleep(SETTLE_S)
+            if warm:
+                case(engine)
             for figure, value in case(engine).items():
                 if number:
                     found.setdefault(figure, {}).setdefault(engine.name, []).append(value)
@@ -47,7 +48,7 @@ def show(results: dict[str, dict[str, float]]) -> None:
         if ours is not None and theirs:
             goal = cases.GOALS.get(figure)
             verdict = (
-                "" if goal is None else (" ≤ " if ours / theirs <= goal else " > ") + f"{goal}"
+                "" if goal is None else (" ≤ " if ours / theirs <= goal else " > ") + f"{goal:.3g}"
             )
             line += f" | {ours / theirs:.3f}{verdict}"
         print(line + " |", flush=True)
@@ -57,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="names of cases, separated by commas")
     parser.add_argument("--rounds", type=int, default=0, help="instead of each case's own number")
+    parser.add_argument("--cold", action="store_true", help="no warm run before each counted one")
     arguments = parser.parse_args()
     wanted = [name for name in arguments.only.split(",") if name]
     unknown = [name for name in wanted if name not in cases.CASES]
@@ -73,7 +75,8 @@ def main() -> int:
             cases.make_busybox(engine)
         for name, (case, rounds) in cases.CASES.items():
             if not wanted or name in wanted:
-                show(measure(engines, case, arguments.rounds or rounds))
+                warm = name in cases.WARM and not arguments.cold
+                show(measure(engines, case, arguments.rounds or rounds, warm))
     return 0
 
 
