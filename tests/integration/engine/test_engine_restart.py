@@ -152,6 +152,25 @@ def test_followed_log_goes_on_from_its_last_line(lab: EngineLab) -> None:
     assert len(merged) == 400
 
 
+def test_rotation_over_restarts_loses_nothing(lab: EngineLab) -> None:
+    script = "i=0; while :; do i=$((i+1)); echo line $i; [ $((i%20)) = 0 ] && usleep 5000; done"
+    options = {"max-size": "20k", "max-file": "1000"}
+    writer = lab.run(
+        "sh", "-c", script, HostConfig={"LogConfig": {"Type": "json-file", "Config": options}}
+    )
+    for end in (lab.kill, lab.stop, lab.kill):
+        seen = len(lab.logs(writer))
+        until(lambda seen=seen: len(lab.logs(writer)) > seen + 9000, "lines are written")
+        end()
+        lab.start()
+    lab.call("POST", f"/containers/{writer}/kill")
+    numbers = numbers_in(lab.logs(writer))
+    assert_gapless(numbers)
+    assert len(numbers) > 2000
+    log = Path(lab.inspect(writer)["LogPath"])
+    assert len(list(log.parent.glob(f"{log.name}*"))) > 2, "it was rotated"
+
+
 def test_adopted_containers_can_do_everything(lab: EngineLab) -> None:
     plain = lab.run("sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
     sick = lab.run("sleep", "600", Healthcheck=HEALTH)
