@@ -80,10 +80,9 @@ class Engine:
             self._leave_the_host()
 
     def _leave_the_host(self) -> None:
-        """Nothing runs: take back what was made of the host for running, the next start makes it
-        again."""
+        """Nothing runs: the cgroup of all containers goes. The exec root stays mounted on itself:
+        it may be a mount of the host's own."""
         settings = self.containers.deps.settings
-        mount.unmount(settings.exec_root)
         if not self.services.config.cgroup_parent:  # a configured one is not ours to remove
             with contextlib.suppress(OSError, Internal):
                 cgroup.Cgroup(self.cgroups, settings.cgroup_parent).remove()
