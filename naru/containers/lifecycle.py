@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from naru.base.clock import NS, now_ns
 from naru.base.errors import Conflict, NaruError, NotFound, NotModified, StartFailed
 from naru.base.failpoints import declare
+from naru.base.undo import run_to_end
 from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
 from naru.containers.health import Health, HealthMonitor, HealthStatus
@@ -33,8 +34,8 @@ from naru.runtime.exits import Exit
 log = logging.getLogger("naru.containers")
 
 EXIT_SEEN = declare("exit.seen")
-EXIT_CLEARED = declare("exit.cleared")
 EXIT_RECORDED = declare("exit.recorded")
+EXIT_CLEARED = declare("exit.cleared")
 
 T = TypeVar("T")
 
@@ -138,22 +139,20 @@ class Lifecycle:
         async def end() -> None:
             EXIT_SEEN()
             async with self._deps.store.lock(identifier):
-                await self._end_run(identifier, ended)
+                await run_to_end(self._end_run(identifier, ended))
 
         await patiently(f"the end of {identifier[:12]}", end)
 
     async def _end_run(self, identifier: str, ended: Exit) -> None:
-        """Clear the run, record its end, decide on a restart. The lock is held."""
+        """Record the end, clear the run, decide on a restart. The lock is held.
+
+        Clearing takes away what tells how the run ended, so the record is on disk before; it is
+        told after, when the run's name, address and ports are free.
+        """
         store = self._deps.store
         container = store.get(identifier)
         if container is None or container.state.status not in _ALIVE:
             return
-        try:
-            await self._recipe.clear(identifier)
-            EXIT_CLEARED()
-        except (NaruError, OSError) as error:
-            log.error("run of %s is not wholly cleared, trying again: %s", identifier[:12], error)
-            self._deps.tasks.spawn(f"clear {identifier[:12]}", self._clear_later(identifier))
         if ended.oom and not container.state.oom_killed:  # else it was told when it happened
             self._deps.emit("container", "oom", identifier, labels.of_event(container))
         ran_s = max(0.0, (ended.finished_ns - container.state.started_ns) / NS)
@@ -165,22 +164,19 @@ class Lifecycle:
             last_wait_s=self._last_wait_s.get(identifier, 0.0),
             stopped_by_user=container.stopped_by_user,
         )
-        observed = State(
-            exit_code=ended.code,
-            exit_known=ended.known,
-            error="" if ended.known else _UNKNOWN_EXIT,
-            oom_killed=ended.oom or container.state.oom_killed,
-            started_ns=container.state.started_ns,
-            # The file's time is the kernel's coarse one, some milliseconds behind.
-            finished_ns=max(ended.finished_ns, container.state.started_ns),
-        )
         event = "exit-restart" if verdict.restart else "exit"
-        container = replace(state.apply(container, event, observed), ports={}, sandbox_path="")
+        after = state.apply(container, event, _ended_state(container.state, ended))
+        after = replace(after, ports={}, sandbox_path="")
+        await store.observe_ahead(after)
         try:
-            await store.observe(container)
             EXIT_RECORDED()
-        finally:
-            self._tell_end(container, verdict, ran_s)
+            await self._recipe.clear(identifier)
+            EXIT_CLEARED()
+        except (NaruError, OSError) as error:
+            log.error("run of %s is not wholly cleared, trying again: %s", identifier[:12], error)
+            self._deps.tasks.spawn(f"clear {identifier[:12]}", self._clear_later(identifier))
+        await store.observe(after)
+        self._tell_end(after, verdict, ran_s)
 
     def _tell_end(self, container: Container, verdict: restart.Verdict, ran_s: float) -> None:
         """Tell the world and whoever waits; then what the policy says."""
@@ -434,6 +430,18 @@ class Lifecycle:
                 container.id,
                 labels.of_event(now),
             )
+
+
+def _ended_state(observed: State, ended: Exit) -> State:
+    return State(
+        exit_code=ended.code,
+        exit_known=ended.known,
+        error="" if ended.known else _UNKNOWN_EXIT,
+        oom_killed=ended.oom or observed.oom_killed,
+        started_ns=observed.started_ns,
+        # The file's time is the kernel's coarse one, some milliseconds behind.
+        finished_ns=max(ended.finished_ns, observed.started_ns),
+    )
 
 
 async def patiently(what: str, work: Callable[[], Awaitable[T]], tries: int = 1000) -> T | None:

@@ -36,6 +36,16 @@ class State(Struct, kw_only=True, frozen=True):
     finished_ns: int = 0
 
 
+class Intent(Struct, kw_only=True, frozen=True):
+    """What a start decided; it travels with the launch until the record has it."""
+
+    networks: dict[str, EndpointSettings]
+    ports: dict[str, list[PortBinding] | None]
+    sandbox_path: str
+    restart_count: int
+    stopped_by_user: bool
+
+
 class MountPoint(Struct, kw_only=True, frozen=True):
     """One mount of a container, resolved. `source` is a host path; `name` a volume's name.
 

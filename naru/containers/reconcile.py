@@ -5,7 +5,9 @@ between two steps. The rules, in order:
 
     record removing                          → the removal is finished
     runtime running                          → adopted: watched again, whatever the record says
-    runtime stopped, record running          → its end is recorded as if it had been seen
+    runtime stopped, record running, or      → its end is recorded as if it had been seen
+      none yet of this run
+    runtime stopped, record ended            → its end was recorded, and is told now; cleared
     runtime created or broken, or none       → the run is cleared; a record that said running ended,
                                                with an exit status that nobody knows
     no record                                → whatever exists under that id is removed
@@ -17,6 +19,7 @@ import logging
 import os
 from collections.abc import Iterable
 
+import msgspec
 from msgspec.structs import replace
 
 from naru.base.clock import now_ns
@@ -24,10 +27,10 @@ from naru.base.errors import NaruError
 from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
 from naru.containers.lifecycle import Lifecycle
-from naru.containers.model import UNKNOWN_EXIT_CODE, Container, State
+from naru.containers.model import UNKNOWN_EXIT_CODE, Container, Intent, State
 from naru.containers.order import needed_by, waits_of
 from naru.containers.remove import Remover
-from naru.containers.start import Recipe
+from naru.containers.start import Recipe, intended
 from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload, offload_bulk
 from naru.network.model import Attachment
@@ -78,26 +81,29 @@ class Reconciler:
         if container.state.status == "removing":
             await self._remover.finish(container, container.host_config.auto_remove)
             return False
-        if seen is not None and seen.status in ("running", "stopped"):
-            if seen.status == "running" or was_running:
-                adopted[container.id] = await self._adopt(container, seen)
-                return False
-        elif was_running:
+        if seen is not None and _has_run(container, seen):
+            adopted[container.id] = await self._adopt(container, seen)
+            return False
+        waiting = container.state.status == "restarting"
+        if was_running:
             container = await self._lost(container)
-        elif container.state.status == "restarting":
-            container = state.apply(container, "give-up")
-            await self._deps.store.put(container)
-            was_running = True
-        if seen is not None:
-            await self._recipe.clear(container.id)
-        return restart.at_engine_start(
+        elif seen is not None and _ended_untold(container, seen):
+            self._tell_end(container)
+        again = restart.at_engine_start(
             container.host_config.restart_policy,
             started_once=container.started_once,
-            was_running=was_running,
+            was_running=was_running or waiting,
             exit_code=container.state.exit_code,
             restart_count=container.restart_count,
             stopped_by_user=container.stopped_by_user,
         )
+        if waiting:  # the start that it waited for counts
+            count = container.restart_count + again
+            container = replace(state.apply(container, "give-up"), restart_count=count)
+            await self._deps.store.put(container)
+        if seen is not None:
+            await self._recipe.clear(container.id)
+        return again
 
     async def _adopt(self, container: Container, seen: ContainerState) -> Container:
         """The record that fits what runs (or has just ended: watching it then ends the run)."""
@@ -112,10 +118,10 @@ class Reconciler:
             pid_start=seen.process.start,
             monitor_pid=seen.monitor.pid,
             monitor_start=seen.monitor.start,
-            started_ns=now_ns(),
+            started_ns=seen.launched_ns,
             finished_ns=observed.finished_ns,
         )
-        container = replace(state.apply(container, "start", observed), started_once=True)
+        container = state.apply(_with_note(container, seen.note), "start", observed)
         await self._deps.store.put(container)
         return container
 
@@ -124,18 +130,19 @@ class Reconciler:
             exit_code=UNKNOWN_EXIT_CODE,
             exit_known=False,
             error=_LOST,
+            oom_killed=container.state.oom_killed,
             started_ns=container.state.started_ns,
             finished_ns=now_ns(),
         )
         container = replace(state.apply(container, "exit", ended), ports={}, sandbox_path="")
         await self._deps.store.put(container)
-        self._deps.emit(
-            "container",
-            "die",
-            container.id,
-            labels.of_event(container, exitCode=str(UNKNOWN_EXIT_CODE)),
-        )
+        self._tell_end(container)
         return container
+
+    def _tell_end(self, container: Container) -> None:
+        code = str(container.state.exit_code)
+        told = labels.of_event(container, exitCode=code)
+        self._deps.emit("container", "die", container.id, told)
 
     async def _sweep(self, orphans: Iterable[str], adopted: set[str]) -> None:
         """Remove what belongs to no record, and mounts of containers that do not run."""
@@ -143,7 +150,7 @@ class Reconciler:
         for identifier in orphans:
             log.warning("removing what is left of container %s, which has no record", identifier)
             await self._recipe.clear(identifier)
-        for name in await offload(_names, os.path.join(deps.settings.exec_root, "rootfs")):
+        for name in await offload(_mounted, deps.settings.exec_root):
             if name not in adopted:
                 await self._recipe.clear(name)
         directory = os.path.join(deps.settings.data_root, "containers")
@@ -192,6 +199,33 @@ def attachment_of(container: Container) -> Attachment:
         endpoints=container.networks,
         ports=container.ports,
     )
+
+
+def _has_run(container: Container, seen: ContainerState) -> bool:
+    """Whether what was found is a run that the record says, or has yet to say, goes on."""
+    if seen.status == "stopped":
+        untold = seen.let_go and seen.finished_ns > container.state.finished_ns
+        return untold or container.state.status in ("running", "paused")
+    return seen.status == "running"
+
+
+def _with_note(container: Container, note: bytes) -> Container:
+    """The record of a start that could not be recorded, as far as its launch tells."""
+    with contextlib.suppress(msgspec.MsgspecError):
+        return intended(container, msgspec.json.decode(note, type=Intent))
+    return replace(container, started_once=True)
+
+
+def _ended_untold(container: Container, seen: ContainerState) -> bool:
+    """Whether the record has the end of the run that was found, which was not wholly cleared."""
+    return 0 < seen.finished_ns <= container.state.finished_ns
+
+
+def _mounted(exec_root: str) -> list[str]:
+    """Ids of the containers of which a mount may be left."""
+    folders = ("rootfs", "shm", "subpaths")
+    found = {name for folder in folders for name in _names(os.path.join(exec_root, folder))}
+    return sorted(found)
 
 
 def _names(directory: str) -> list[str]:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Awaitable
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -20,7 +21,7 @@ from naru.base.undo import Undo
 from naru.containers import state
 from naru.containers.deps import Deps
 from naru.containers.log_options import LOG_FILE, log_limits
-from naru.containers.model import Container, State
+from naru.containers.model import Container, Intent, State
 from naru.containers.preparation import (
     Preparation,
     prepare,
@@ -82,10 +83,11 @@ class Recipe:
             ready = await prepare(deps, container, attachment)
             START_PREPARED()
             self._tell_mounted(container)
-            launched = await deps.runtime.create(self._launch_of(container, ready))
+            intent = _intent(container, attachment)
+            launched = await deps.runtime.create(self._launch_of(container, ready, intent))
             START_CREATED()
             await self._learn_seccomp(container, ready)
-            running = _running(container, attachment, launched)
+            running = _running(intended(container, intent), launched)
             await self._record_intent(running)
             START_INTENT()
             await deps.runtime.start(container.id)
@@ -124,7 +126,7 @@ class Recipe:
             )
         )
 
-    def _launch_of(self, container: Container, ready: Preparation) -> Launch:
+    def _launch_of(self, container: Container, ready: Preparation, intent: Intent) -> Launch:
         settings = self._deps.settings
         has_log = container.host_config.log_config.type != "none"
         config = container.config
@@ -139,6 +141,7 @@ class Recipe:
             stdin=config.open_stdin,
             stdin_once=config.stdin_once,
             runtime=runtime_name(container),
+            note=msgspec.json.encode(intent),
         )
 
     async def _learn_seccomp(self, container: Container, ready: Preparation) -> None:
@@ -213,7 +216,30 @@ def has_extras(container: Container) -> bool:
     return shares or any(mount.subpath for mount in container.mounts)
 
 
-def _running(container: Container, attachment: Attachment, launched: Launched) -> Container:
+def _intent(container: Container, attachment: Attachment) -> Intent:
+    return Intent(
+        networks=dict(attachment.endpoints) or container.networks,
+        ports=dict(attachment.ports),
+        sandbox_path=attachment.sandbox_path or "",
+        restart_count=container.restart_count,
+        stopped_by_user=container.stopped_by_user,
+    )
+
+
+def intended(container: Container, intent: Intent) -> Container:
+    """The record with what a start decided; its state is still to be observed."""
+    return replace(
+        container,
+        networks=intent.networks,
+        ports=intent.ports,
+        sandbox_path=intent.sandbox_path,
+        restart_count=intent.restart_count,
+        stopped_by_user=intent.stopped_by_user,
+        started_once=True,
+    )
+
+
+def _running(container: Container, launched: Launched) -> Container:
     observed = State(
         pid=launched.process.pid,
         pid_start=launched.process.start,
@@ -222,10 +248,4 @@ def _running(container: Container, attachment: Attachment, launched: Launched) -
         started_ns=now_ns(),
         finished_ns=container.state.finished_ns,
     )
-    return replace(
-        state.apply(container, "start", observed),
-        networks=dict(attachment.endpoints) or container.networks,
-        ports=dict(attachment.ports),
-        sandbox_path=attachment.sandbox_path or "",
-        started_once=True,
-    )
+    return state.apply(container, "start", observed)

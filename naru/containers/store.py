@@ -32,6 +32,7 @@ class ContainerStore:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._listeners: list[Listener] = []
         self._unsaved: set[str] = set()
+        self._ahead: dict[str, Container] = {}
         self.damaged: dict[str, str] = {}
 
     def load(self) -> None:
@@ -111,6 +112,7 @@ class ContainerStore:
         be stored, which changes nothing then.
         """
         previous = self._by_id.get(container.id)
+        self._ahead.pop(container.id, None)
         self._remember(container)
         try:
             await self._write(container, durable=durable)
@@ -118,6 +120,22 @@ class ContainerStore:
             if self._by_id.get(container.id) is container:
                 self._take_back(container, previous)
             raise
+
+    async def observe_ahead(self, container: Container) -> None:
+        """Store what was observed before it is told: it survives the death of this process.
+
+        The record in memory stays as it is until `observe` is given the same one, which then costs
+        no further write.
+        """
+        self._ahead[container.id] = container
+        await self._write_observed(container)
+
+    async def _write_observed(self, container: Container) -> None:
+        try:
+            await self._write(container, durable=False)
+        except (NaruError, OSError) as error:
+            log.error("state of %s is not on disk yet: %s", container.name, error)
+            self._unsaved.add(container.id)
 
     async def _write(self, container: Container, *, durable: bool) -> None:
         body = msgspec.json.encode(container)
@@ -130,20 +148,18 @@ class ContainerStore:
 
         A record that could not be written is written with the next one that can.
         """
+        written = self._ahead.pop(container.id, None) is container
         self._remember(container)
-        try:
-            await self._write(container, durable=False)
-        except (NaruError, OSError) as error:
-            log.error("state of %s is not on disk yet: %s", container.name, error)
-            self._unsaved.add(container.id)
+        if not written or container.id in self._unsaved:
+            await self._write_observed(container)
 
     async def _save_others(self, written: str) -> None:
         self._unsaved.discard(written)
         waiting, self._unsaved = self._unsaved, set()
         for identifier in waiting:
-            container = self._by_id.get(identifier)
+            container = self._ahead.get(identifier) or self._by_id.get(identifier)
             if container is not None:
-                await self.observe(container)
+                await self._write_observed(container)
 
     async def forget(self, identifier: str) -> None:
         """Delete the record durably, then forget it."""
@@ -161,6 +177,7 @@ class ContainerStore:
 
     def _drop(self, identifier: str) -> None:
         container = self._by_id.pop(identifier, None)
+        self._ahead.pop(identifier, None)
         if container is None:
             return
         self.release_name(container.name, identifier)

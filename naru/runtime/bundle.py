@@ -22,7 +22,7 @@ from naru.kernel.process import ProcessId
 class LaunchRecord(msgspec.Struct, kw_only=True, frozen=True):
     """What adoption needs to know about a launched container; no field is a user's secret.
 
-    `stdin_pipe`: inode of the workload's stdin, when that is a pipe.
+    `stdin_pipe`: inode of the workload's stdin, when that is a pipe. `note`: the caller's own.
     """
 
     container_id: str
@@ -34,6 +34,7 @@ class LaunchRecord(msgspec.Struct, kw_only=True, frozen=True):
     stdin_once: bool = False
     stdin_pipe: int | None = None
     hooks: bool = False
+    note: bytes = b""
     monitor: ProcessId | None = None
     process: ProcessId | None = None
 
@@ -77,6 +78,13 @@ class Bundle:
             return None
         digits = text.strip()
         return (int(digits), written_ns) if digits.lstrip(b"-").isdigit() else None
+
+    def launched_ns(self) -> int:
+        """When the launch record was written, 0 without one."""
+        try:
+            return os.stat(self.file("launch.json")).st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def saw_oom(self) -> bool:
         return os.path.exists(self.file("oom"))

@@ -41,7 +41,11 @@ STATE_REMOVED = declare("runtime.delete-state-removed")
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """`cgroup` is the spec's `linux.cgroupsPath`; `log_path` None keeps no log."""
+    """`cgroup` is the spec's `linux.cgroupsPath`; `log_path` None keeps no log.
+
+    `note` is given back at adoption: what the caller must know of a launch that it could not
+    record.
+    """
 
     container_id: str
     spec: Mapping[str, Any]
@@ -51,6 +55,7 @@ class Launch:
     stdin: bool = False
     stdin_once: bool = False
     runtime: str | None = None
+    note: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +69,18 @@ class ContainerState:
     """What lies on disk for one container after narud was away.
 
     `status`: `created` (not started yet), `running`, `stopped`, or `broken` (its launch never
-    came to an end: delete it).
+    came to an end: delete it). `launched_ns`: when it was created; `finished_ns`: when its monitor
+    noted its end, 0 when it did not. `note`: the launch's. `let_go`: its workload surely began.
     """
 
     container_id: str
     status: str
     process: ProcessId | None
     monitor: ProcessId | None
+    launched_ns: int = 0
+    finished_ns: int = 0
+    note: bytes = b""
+    let_go: bool = False
 
 
 class Runtime(Control):
@@ -97,6 +107,7 @@ class Runtime(Control):
             stdin=launch.stdin,
             stdin_once=launch.stdin_once,
             hooks=bool(launch.spec.get("hooks")),
+            note=launch.note,
         )
         runtime = self._runtime_of(record)
         bundle = self.bundle(container_id)
@@ -228,13 +239,19 @@ class Runtime(Control):
         if record is None or record.process is None or record.monitor is None:
             return ContainerState(container_id, "broken", None, None)
         self._records[container_id] = record
-        if not is_alive(record.process):
-            status = "stopped"
-        elif os.path.lexists(f"{self._runtime_of(record).state_dir(container_id)}/exec.fifo"):
-            status = "created"
-        else:
-            status = "running"
-        return ContainerState(container_id, status, record.process, record.monitor)
+        state_dir = self._runtime_of(record).state_dir(container_id)
+        begun = not os.path.lexists(f"{state_dir}/exec.fifo")
+        alive = is_alive(record.process)
+        return ContainerState(
+            container_id,
+            ("running" if begun else "created") if alive else "stopped",
+            record.process,
+            record.monitor,
+            bundle.launched_ns(),
+            0 if alive else (bundle.exit_status() or (0, 0))[1],
+            record.note,
+            begun and os.path.lexists(state_dir),
+        )
 
 
 def _start_of(child: Child) -> int:
