@@ -119,10 +119,6 @@ TEXT
         exit 1
       fi
       echo "narud was stopped"
-      # narud's own mount on the exec root; while containers run it is busy and stays.
-      if [ "$(stat -c %d "$exec_root")" = "$(stat -c %d "$(dirname "$exec_root")")" ]; then
-        umount "$exec_root" 2>/dev/null || true
-      fi
     elif alive; then
       echo "narud on $socket was not started by 'make run', so it goes on"
     else

@@ -26,7 +26,7 @@ from naru.engine.host import read_host
 from naru.engine.inventory import Inventory
 from naru.engine.services import Services, shown_image
 from naru.images.service import ImageService
-from naru.kernel import cgroup, mount
+from naru.kernel import cgroup, own_mount
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.nft import Nft
 from naru.kernel.spawn import Spawner
@@ -80,12 +80,14 @@ class Engine:
             self._leave_the_host()
 
     def _leave_the_host(self) -> None:
-        """Nothing runs: the cgroup of all containers goes. The exec root stays mounted on itself:
-        it may be a mount of the host's own."""
-        settings = self.containers.deps.settings
-        if not self.services.config.cgroup_parent:  # a configured one is not ours to remove
+        """Nothing runs: the cgroup of all containers goes, and the mount that was made of the exec
+        root; the next start makes them again."""
+        settings, config = self.containers.deps.settings, self.services.config
+        if not config.cgroup_parent:  # a configured one is not ours to remove
             with contextlib.suppress(OSError, Internal):
                 cgroup.Cgroup(self.cgroups, settings.cgroup_parent).remove()
+        with contextlib.suppress(OSError):
+            own_mount.take_away(config.exec_root, _mount_note(config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,11 @@ class Programs:
     default_runtime: str
     init: str | None
     versions: dict[str, str]
+
+
+def _mount_note(config: Config) -> str:
+    """The file that tells which mount on the exec root is ours."""
+    return os.path.join(config.exec_root, "mount.note")
 
 
 def _make_private(config: Config) -> None:
@@ -120,7 +127,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     key = plan.engine_key(config.data_root)
     cgroups = cgroup.detect()
     _make_private(config)
-    mount.make_shared(config.exec_root)
+    own_mount.share(config.exec_root, _mount_note(config))
     spawner = Spawner(hybrid=cgroups.hybrid)
     programs = await find_programs(config, spawner)
     facts = host_facts.gather(init_path=programs.init, default_runtime=programs.default_runtime)
