@@ -23,7 +23,7 @@ import msgspec
 from naru.base.errors import Internal
 from naru.base.failpoints import declare
 from naru.base.undo import run_to_end
-from naru.kernel.process import ProcessId, identify, start_time
+from naru.kernel.process import ProcessId, start_time
 from naru.kernel.spawn import Child, Spawner
 from naru.kernel.threads import offload
 from naru.runtime.bundle import Bundle, LaunchRecord
@@ -123,22 +123,6 @@ def _arguments(bundle: Bundle, record: LaunchRecord, runtime: OciRuntime) -> lis
     if record.tty or not record.stdin_once:
         arguments.append("--leave-stdin-open")
     return arguments
-
-
-def find_strays(bundle: Bundle) -> list[ProcessId]:
-    """conmons of a launch of which no narud recorded the process (it died in between)."""
-    wanted = os.fsencode(bundle.path)
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{name}/cmdline", "rb") as source:
-                words = source.read().split(b"\0")
-            process = identify(int(name))
-            if b"--persist-dir" in words and wanted in words and process is not None:
-                found.append(process)
-    return found
 
 
 async def _report_of(child: Child, fd: int) -> _Report:

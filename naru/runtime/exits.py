@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 from dataclasses import dataclass
 
 from naru.base.clock import now_ns
+from naru.base.errors import Internal
 from naru.base.undo import run_to_end
 from naru.kernel.cgroup import Cgroup
-from naru.kernel.process import ProcessHandle, ProcessId, is_alive
+from naru.kernel.process import ProcessHandle, ProcessId, identify, is_alive
 from naru.kernel.spawn import Child
+from naru.kernel.threads import offload
 from naru.runtime.bundle import Bundle
 
 log = logging.getLogger("naru.runtime")
@@ -58,6 +61,40 @@ async def end_monitor(monitor: ProcessId) -> None:
         with contextlib.suppress(ProcessLookupError), ProcessHandle.open(monitor) as handle:
             handle.send_signal(signal.SIGKILL)
         await wait_ended(monitor)
+
+
+async def end_strays(bundle: Bundle) -> None:
+    """Kills whatever works on a launch that came to no end, and waits until it is gone.
+
+    The runtime dies with conmon, but not at once: what it was in the middle of (its state folder,
+    a cgroup) it still makes. Raises: Internal when one of them does not end.
+    """
+    try:
+        async with asyncio.timeout(_MONITOR_END_S):
+            while strays := await offload(_strays_of, bundle):
+                for stray in strays:
+                    with contextlib.suppress(ProcessLookupError), ProcessHandle.open(stray) as held:
+                        held.send_signal(signal.SIGKILL)
+                        await held.wait()
+    except TimeoutError as error:
+        name = bundle.container_id[:12]
+        raise Internal(f"a process that was to make {name} cannot be ended") from error
+
+
+def _strays_of(bundle: Bundle) -> list[ProcessId]:
+    """Whatever works on a launch: conmon, the runtime, and what they forked and is still them."""
+    wanted = os.fsencode(bundle.path)
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/cmdline", "rb") as source:
+                words = source.read().split(b"\0")
+            process = identify(int(name))
+            if wanted in words and process is not None:
+                found.append(process)
+    return found
 
 
 async def wait_exit(

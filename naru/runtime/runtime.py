@@ -21,7 +21,7 @@ from naru.kernel.cgroup import Cgroup, CgroupHost
 from naru.kernel.process import ProcessId, is_alive, start_time
 from naru.kernel.spawn import Child, Spawner
 from naru.kernel.threads import offload
-from naru.runtime import conmon, exits
+from naru.runtime import exits
 from naru.runtime.attach import AttachHubs, AttachSession
 from naru.runtime.bundle import Bundle, LaunchRecord
 from naru.runtime.conmon import Conmon, CreateRefused
@@ -205,16 +205,13 @@ class Runtime(Control):
             self.kill(record.process, signal.SIGKILL)
             cgroup.thaw()
         else:  # its number never came to be known
+            await exits.end_strays(bundle)
             await offload(cgroup.kill_all)
         child = self._children.pop(bundle.container_id, None)
         if child is not None:
             await exits.end_child(child)
         elif record.monitor is not None:
             await exits.end_monitor(record.monitor)
-        else:
-            for stray in await offload(conmon.find_strays, bundle):
-                self.kill(stray, signal.SIGKILL)
-                await exits.wait_ended(stray)
         await offload(_empty, cgroup)
 
     def states(self) -> list[ContainerState]:

@@ -107,13 +107,13 @@ class Rig:
 
 
 def processes_mentioning(text: str) -> list[str]:
-    """Command lines that contain `text`, ours excepted."""
+    """`NUMBER: WORDS` of the processes that `text` occurs in, ours excepted."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ")
-                if text.encode() in line and b"pytest" not in line:
+                if text.encode() in line:
                     found.append(f"{name}: {line.decode(errors='replace')}")
     return found
 

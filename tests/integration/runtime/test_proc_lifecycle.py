@@ -8,6 +8,7 @@ from pathlib import Path
 
 import proc_harness
 import pytest
+from engine_lab import until
 from proc_harness import Rig, rig
 
 from naru.base.errors import Conflict, StartFailed
@@ -229,6 +230,31 @@ def test_a_runtime_killed_in_create_leaves_nothing(tmp_path: Path, action: str) 
                     await r.runtime.create(r.launch("c", "sleep", "100"))
             assert caught.value.exit_code == 128
             assert ("some words" in caught.value.message) == ("some words" in action)
+            assert r.leftovers() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_runtime_that_outlives_its_monitor_makes_nothing(tmp_path: Path) -> None:
+    """conmon is killed in create; a runtime that does not die with it would come afterwards."""
+    wrapper, reached = tmp_path / "wrapper", tmp_path / "wrapper.reached"
+    orphan = '(echo > "$0.reached"; sleep 0.5; exec /usr/bin/crun "$@") & wait'
+    wrapper.write_text(WRAPPER.format(action=orphan))
+    wrapper.chmod(0o755)
+
+    async def scenario() -> None:
+        async with rig(tmp_path, crun=RuntimeBinary(str(wrapper), "crun 1.8.1")) as r:
+
+            async def kill_the_monitor() -> None:
+                await asyncio.to_thread(until, reached.exists, "the runtime is called")
+                for line in proc_harness.processes_mentioning(str(tmp_path / "exec/containers")):
+                    if "conmon" in line.split()[1]:
+                        os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+
+            async with asyncio.timeout(proc_harness.DEADLINE_S), asyncio.TaskGroup() as group:
+                group.create_task(kill_the_monitor())
+                with pytest.raises(StartFailed):
+                    await r.runtime.create(r.launch("c", "sleep", "100"))
             assert r.leftovers() == []
 
     asyncio.run(scenario())
