@@ -86,7 +86,7 @@ CONTAINER_FLAGS = (
     Flag("label", "l", LABELS, "Set meta data on a container"),
     Flag("label-file", "", LIST, "Read in a line delimited file of labels"),
     Flag("link", "", LINKS, "Add link to another container"),
-    Flag("link-local-ip", "", ADDRESSES, "Container IPv4/IPv6 link-local addresses"),
+    Flag("link-local-ip", "", LIST, "Container IPv4/IPv6 link-local addresses"),
     Flag("log-driver", "", STRING, "Logging driver for the container"),
     Flag("log-opt", "", LIST, "Log driver options"),
     Flag("mac-address", "", STRING, "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from naru.cli.create_values import read_csv, read_size
+from naru.cli.create_values import read_size
+from naru.cli.csv_line import split_fields
 from naru.cli.flags import Kind
 
 TYPE_CHECKING = False
@@ -31,7 +32,7 @@ def read_mount(text: str) -> dict[str, Any]:
     options: dict[str, dict[str, Any]] = {}
     if not text:
         raise ValueError("value is empty")
-    for item in read_csv(text):
+    for item in split_fields(text):
         key, equals, value = item.partition("=")
         key = key.strip().lower()
         if not equals and key not in _SWITCHES:

@@ -5,8 +5,9 @@ Pure. Readers and builders raise ValueError with docker's words.
 
 from __future__ import annotations
 
-from naru.cli.create_values import is_ip, read_csv
-from naru.cli.flags import Kind, read_int
+from naru.cli.create_values import is_ip
+from naru.cli.csv_line import split_fields
+from naru.cli.flags import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ def read_network(text: str) -> dict[str, Any]:
     """A network's name, or `name=…,alias=…,ip=…,ip6=…,link-local-ip=…,mac-address=…,
     driver-opt=K=V,gw-priority=N`."""
     wanted: dict[str, Any] = {"name": text, "aliases": [], "link_local": [], "options": {}}
-    if "=" not in text:
+    if not _is_long_form(text):
         return wanted
     wanted["name"] = ""
-    for item in read_csv(text):
+    for item in split_fields(text):
         key, equals, value = item.partition("=")
         key, value = key.strip().lower(), value.strip()
         if not equals:
@@ -39,22 +40,44 @@ def read_network(text: str) -> dict[str, Any]:
         elif key in ("ip", "ip6", "mac-address"):
             wanted[key] = value
         elif key == "driver-opt":
-            name, found, option = value.partition("=")
-            if not found or not name:
-                raise ValueError("invalid key value pair format in driver options")
-            wanted["options"][name.strip()] = option.strip()
+            name, option = read_driver_option(value)
+            wanted["options"][name] = option
         elif key == "gw-priority":
-            try:
-                wanted[key] = read_int(value)
-            except ValueError:
-                raise ValueError(
-                    f"invalid gw-priority ({value}): value must be an integer"
-                ) from None
+            wanted[key] = _priority(value)
         else:
             raise ValueError(f"invalid field key {key}")
     if not wanted["name"]:
         raise ValueError("network name/id is not specified")
     return wanted
+
+
+def _is_long_form(text: str) -> bool:
+    """Whether an `=` stands between letters, digits or underscores somewhere in `text`."""
+    for at in range(1, len(text) - 1):
+        if text[at] == "=" and _is_word(text[at - 1]) and _is_word(text[at + 1]):
+            return True
+    return False
+
+
+def _is_word(char: str) -> bool:
+    return char.isascii() and (char.isalnum() or char == "_")
+
+
+def read_driver_option(text: str, what: str = "key value") -> tuple[str, str]:
+    """A driver's option of an endpoint. Raises: ValueError."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"invalid {what} pair format in driver options")
+    return name.strip(), value.strip()
+
+
+def _priority(text: str) -> int:
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"invalid gw-priority ({text}): invalid syntax")
+    if not -(1 << 63) <= (value := int(text)) < 1 << 63:
+        raise ValueError(f"invalid gw-priority ({text}): value out of range")
+    return value
 
 
 NETWORK = Kind("network", read_network, repeats=True)
@@ -88,6 +111,8 @@ def build_endpoints(values: Values) -> tuple[str, dict[str, Any]]:
     kinds = set()
     for at, network in enumerate(wanted):
         name = network["name"]
+        if not name:
+            raise ValueError("no name set for network")
         kinds.add(is_user_defined(name))
         if at == 0:
             network = _with_flags(network, values)
@@ -131,21 +156,33 @@ def _endpoint(network: dict[str, Any], name: str) -> dict[str, Any]:
     if mac and not _is_mac(mac):
         raise ValueError(f"{mac} is not a valid mac address")
     links = network.get("links") if is_user_defined(name) else None
-    return {
-        "IPAMConfig": ipam or None, "Links": links or None,
-        "Aliases": network["aliases"] or None, "MacAddress": mac,
-        "DriverOpts": network["options"] or None, "GwPriority": network.get("gw-priority", 0),
-        "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "", "IPPrefixLen": 0,
-        "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "DNSNames": None,
+    return endpoint(
+        IPAMConfig=ipam or None, Links=links or None, Aliases=network["aliases"] or None,
+        MacAddress=mac, DriverOpts=network["options"] or None,
+        GwPriority=network.get("gw-priority", 0),
+    )  # fmt: skip
+
+
+def endpoint(**wanted: Any) -> dict[str, Any]:
+    """EndpointSettings with every field that docker's CLI sends: `wanted`, and empty ones."""
+    empty: dict[str, Any] = {
+        "IPAMConfig": None, "Links": None, "Aliases": None, "MacAddress": "", "DriverOpts": None,
+        "GwPriority": 0, "NetworkID": "", "EndpointID": "", "Gateway": "", "IPAddress": "",
+        "IPPrefixLen": 0, "IPv6Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0,
+        "DNSNames": None,
     }  # fmt: skip
+    return empty | wanted
 
 
 def _is_mac(text: str) -> bool:
-    parts = text.replace("-", ":").split(":")
-    hexadecimal = set("0123456789abcdefABCDEF")
-    return len(parts) in (6, 8, 20) and all(
-        len(part) == 2 and set(part) <= hexadecimal for part in parts
-    )
+    """Pairs of digits parted by colons or dashes, or fours by dots; of 6, 8 or 20 bytes."""
+    mark, width = (text[4:5], 4) if text[4:5] == "." else (text[2:3], 2)
+    if mark not in (":", "-", "."):
+        return False
+    parts = text.split(mark)
+    hexadecimal = frozenset("0123456789abcdefABCDEF")
+    fine = all(len(part) == width and hexadecimal.issuperset(part) for part in parts)
+    return fine and len(parts) * width in (12, 16, 40)
 
 
 def _range(text: str) -> tuple[int, int] | None:
@@ -167,8 +204,6 @@ def _long_form(spec: str) -> str:
         if not value:
             raise ValueError(f"invalid publish opts format (should be name=value but got '{item}')")
         fields[key] = value
-    if not fields["target"]:
-        raise ValueError("invalid containerPort: ")
     return f"{fields['published']}:{fields['target']}/{fields['protocol']}"
 
 
@@ -178,12 +213,12 @@ def parse_port(spec: str) -> list[tuple[str, dict[str, str]]]:
     ports, slash, protocol = container.partition("/")
     protocol = protocol.lower() or "tcp"
     host_ip, _, host_port = address.rpartition(":") if address else ("", "", "")
-    if not ports:
-        raise ValueError(f"no port specified: {spec}<empty>")
     if host_ip.startswith("[") and host_ip.endswith("]"):
         host_ip = host_ip[1:-1]
     if host_ip and not is_ip(host_ip):
         raise ValueError(f"invalid IP address: {host_ip}")
+    if not ports:
+        raise ValueError(f"no port specified: {spec}<empty>")
     inside = _range(ports)
     if inside is None:
         raise ValueError(f"invalid containerPort: {ports}")
@@ -223,8 +258,19 @@ def build_ports(published: list[str], exposed: list[str]) -> tuple[dict[str, Any
         protocol = protocol.lower() or "tcp"
         inside = _range(numbers)
         if inside is None or protocol not in _PROTOCOLS:
-            wrong = f'strconv.ParseUint: parsing "{numbers}": invalid syntax'
-            raise ValueError(f"invalid range format for --expose: {spec}, error: {wrong}")
+            why = _wrong_range(numbers) if inside is None else f"invalid proto: {protocol}"
+            raise ValueError(f"invalid range format for --expose: {spec}, error: {why}")
         for number in range(inside[0], inside[1] + 1):
             ports.setdefault(f"{number}/{protocol}", {})
     return ports, bindings
+
+
+def _wrong_range(text: str) -> str:
+    if not text:
+        return "empty string specified for ports"
+    for part in text.split("-", 1):
+        if not (part.isascii() and part.isdigit()):
+            return f'strconv.ParseUint: parsing "{part}": invalid syntax'
+        if int(part) > MAX_PORT:
+            return f'strconv.ParseUint: parsing "{part}": value out of range'
+    return f"invalid range specified for port: {text}"

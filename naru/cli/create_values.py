@@ -9,6 +9,7 @@ import os
 
 from naru.base.errors import InvalidParameter
 from naru.base.units import parse_size
+from naru.cli.csv_line import split_fields
 from naru.cli.flags import Kind, read_int
 
 TYPE_CHECKING = False
@@ -105,8 +106,11 @@ def read_env(text: str) -> str:
 
 
 def read_label(text: str) -> str:
-    if not text.partition("=")[0]:
+    name = text.partition("=")[0].lstrip(" \t")
+    if not name:
         raise ValueError(f"invalid label '{text}': empty name")
+    if " " in name or "\t" in name:
+        raise ValueError(f"label '{name}' contains whitespaces")
     return text
 
 
@@ -149,17 +153,18 @@ def read_extra_host(text: str) -> str:
 
 
 def read_dns_search(text: str) -> str:
-    domain = text.strip()
-    if domain in (".", ""):
+    domain = text.strip(" ")
+    if domain == ".":
         return domain
-    labels = domain.split(".")
+    domain = domain.rstrip()
+    labels = domain.removesuffix(".").split(".")
     allowed = all(
-        label and label[0] != "-" and label.replace("-", "").replace("_", "").isalnum()
+        label and label[0] != "-" != label[-1] and label.replace("-", "a").isalnum()
         for label in labels
     )
-    if not allowed or not any(char.isalpha() for char in domain):
-        raise ValueError(f"{text} is not a valid domain")
-    return domain
+    if not (allowed and domain.isascii() and any(char.isalpha() for char in domain)):
+        raise ValueError(f"{domain} is not a valid domain")
+    return domain.removesuffix(".")
 
 
 def read_link(text: str) -> str:
@@ -176,6 +181,12 @@ def read_pair(text: str) -> tuple[str, str]:
     if not name:
         raise ValueError(f"invalid argument: {text}")
     return name, value if equals else ""
+
+
+def read_option(text: str) -> tuple[str, str]:
+    """A driver's option; which names there are is the driver's to say."""
+    name, _, value = text.partition("=")
+    return name, value
 
 
 def read_sysctl(text: str) -> tuple[str, str]:
@@ -254,22 +265,13 @@ def read_device_rule(text: str) -> str:
     return text
 
 
-def read_csv(text: str) -> list[str]:
-    """One line of comma-separated fields, quoted where they hold a comma."""
-    if '"' not in text:
-        return text.split(",")
-    import csv
-
-    return next(csv.reader([text]))
-
-
 def read_gpus(text: str) -> dict[str, Any]:
     """`all`, a number, or fields (count, device, driver, capabilities, options)."""
     request: dict[str, Any] = {
         "Driver": "", "Count": 0, "DeviceIDs": None, "Capabilities": None, "Options": {},
     }  # fmt: skip
     seen: set[str] = set()
-    fields = read_csv(text)
+    fields = split_fields(text)
     for item in fields:
         key, equals, value = item.partition("=")
         if key in seen:
@@ -286,7 +288,7 @@ def read_gpus(text: str) -> dict[str, Any]:
         elif key == "capabilities":
             request["Capabilities"] = [[*value.split(","), "gpu"]]
         elif key == "options":
-            request["Options"] = dict(read_pair(pair) for pair in read_csv(value))
+            request["Options"] = dict(read_pair(pair) for pair in split_fields(value))
         else:
             raise ValueError(f"unexpected key '{key}' in '{item}'")
     if "count" not in seen and request["Count"] == 0 and request["DeviceIDs"] is None:
@@ -318,6 +320,7 @@ EXTRA_HOSTS = Kind("list", read_extra_host, repeats=True)
 DOMAINS = Kind("list", read_dns_search, repeats=True)
 LINKS = Kind("list", read_link, repeats=True)
 PAIRS = Kind("map", read_pair, repeats=True)
+OPTIONS = Kind("map", read_option, repeats=True)
 SYSCTLS = Kind("map", read_sysctl, repeats=True)
 ULIMIT = Kind("ulimit", read_ulimit, repeats=True)
 WEIGHTS = Kind("list", read_weight_device, repeats=True)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class FlagError(Exception):
-    """The words do not fit the table; the text is docker's."""
+    """The words do not fit the table; the text is docker's. `where`: the group that is meant."""
+
+    def __init__(self, text: str, where: str = "") -> None:
+        super().__init__(text)
+        self.where = where
 
 
 class HelpWanted(Exception):
@@ -22,7 +26,10 @@ class HelpWanted(Exception):
 
 
 class Kind:
-    """How a flag's value is written: its name in help, its reader, and whether it repeats."""
+    """How a flag's value is written: its name in help, its reader, and whether it repeats.
+
+    `splits`: the reader makes a list, of any number of values, out of one.
+    """
 
     __slots__ = ("name", "read", "repeats", "splits")
 
@@ -61,19 +68,30 @@ def read_int(text: str) -> int:
     return value
 
 
-def read_filter(text: str) -> tuple[str, str]:
+def read_filter(text: str) -> list[tuple[str, str]]:
+    """The filter that `text` is; none at all when it is empty."""
     name, equals, value = text.partition("=")
+    if not text:
+        return []
     if not equals:
         raise ValueError("bad format of filter (expected name=value)")
-    return name.strip().lower(), value.strip()
+    return [(name.strip().lower(), value.strip())]
+
+
+def read_strings(text: str) -> list[str]:
+    if '"' not in text and "\n" not in text:
+        return text.split(",") if text else []
+    from naru.cli.csv_line import split_fields
+
+    return split_fields(text)
 
 
 BOOL = Kind("", read_bool)
 STRING = Kind("string", str)
 INT = Kind("int", read_int)
 LIST = Kind("list", str, repeats=True)
-STRINGS = Kind("strings", str, repeats=True, splits=True)
-FILTER = Kind("filter", read_filter, repeats=True)
+STRINGS = Kind("strings", read_strings, repeats=True, splits=True)
+FILTER = Kind("filter", read_filter, repeats=True, splits=True)
 
 
 class Flag:
@@ -123,18 +141,24 @@ class Values:
         """Read `text` as `flag`'s value. Raises: FlagError."""
         name = flag.alias_of or flag.name
         try:
-            if flag.kind.splits:
-                read: Any = [flag.kind.read(item) for item in text.split(",")]
-            else:
-                read = flag.kind.read(text)
+            read = flag.kind.read(text)
         except ValueError as error:
-            raise FlagError(f'invalid argument "{text}" for "{spelt}" flag: {error}') from None
+            shown = _quoted(text)
+            raise FlagError(f'invalid argument {shown} for "{spelt}" flag: {error}') from None
         if flag.kind.repeats:
             items = read if flag.kind.splits else [read]
             self._values[name] = [*self._values[name], *items]
         else:
             self._values[name] = read
         self.given.add(name)
+
+
+def _quoted(text: str) -> str:
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    from naru.cli.template.functions import go_quote
+
+    return go_quote(text)
 
 
 def _default(flag: Flag) -> Any:

@@ -74,13 +74,19 @@ def find_command(words: list[str]) -> tuple[str, str, list[str]]:
     entry = entries.get(rest[0])
     if entry is None:
         if rest[0].startswith("-"):
-            raise FlagError(f"unknown flag: {rest[0]}")
+            raise _unknown_flag(group, rest[0])
         raise _unknown(group, rest[0], entries)
     name = rest[0]
     if entry.startswith("="):
         name = entry[1:]
         entry = entries[name]
     return f"{group} {name}", entry, rest[1:]
+
+
+def _unknown_flag(where: str, word: str) -> FlagError:
+    if word.startswith("--"):
+        return FlagError(f"unknown flag: {word.partition('=')[0]}", where)
+    return FlagError(f"unknown shorthand flag: '{word[1:2]}' in {word}", where)
 
 
 def _unknown(where: str, word: str, known: object) -> UsageError:
@@ -112,7 +118,7 @@ def main(words: list[str]) -> int:
     except HelpWanted:
         return _help_for([])
     except FlagError as error:
-        return _usage_failure(name, entry, str(error), "")
+        return _usage_failure(error.where or name, entry, str(error), "")
     except UsageError as error:
         _usage_failure(error.where or name, entry, error.message, f"{PROGRAM}: ")
         return 1

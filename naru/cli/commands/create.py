@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from naru.cli.command import Command, CommandError
+from naru.cli.command import Command, CommandError, RunError
 from naru.cli.create_flags import CONTAINER_FLAGS
 from naru.cli.create_request import build, check_pull
 from naru.cli.flags import Flags
@@ -109,8 +109,11 @@ def _pull(session: Session, values: Values, image: str) -> None:
 
 
 def run(session: Session, values: Values, arguments: list[str]) -> None:
-    check_pull(values["pull"])
-    body = build(values, arguments[0], arguments[1:])
+    try:
+        check_pull(values["pull"])
+        body = build(values, arguments[0], arguments[1:])
+    except CommandError as error:
+        raise RunError(error.message, 125) from error
     sys.stdout.write(create(session, values, body) + "\n")
 
 

@@ -1,23 +1,17 @@
 """What `run`, `create` and `update` ask the engine for: the body that docker's CLI sends."""
 
 import json
-import os
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker_cli import DOCKER, assert_same, cases
 
 from naru.cli.main import main
 
-DOCKER = shutil.which("docker")
-CASES = [
-    line
-    for line in Path(__file__).with_name("create_cases.txt").read_text().splitlines()
-    if not line.startswith("#")
-]
+FOLDER = Path(__file__).parent
+CASES = cases(FOLDER / "create_cases.txt") + cases(FOLDER / "create_network_cases.txt")
 
 
 def body_of(engine: Any) -> Any:
@@ -123,29 +117,5 @@ def test_the_same_as_docker(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert DOCKER is not None
     monkeypatch.setenv("HOME", str(tmp_path))
-    theirs = subprocess.run(
-        [DOCKER, *shlex.split(words)],
-        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=30,
-        env=dict(os.environ),
-    )  # fmt: skip
-    wanted = [_comparable(request) for request in engine.requests]
-    engine.requests.clear()
-    code = main(shlex.split(words))
-    printed = capsys.readouterr()
-    assert [_comparable(request) for request in engine.requests] == wanted
-    assert code == theirs.returncode
-    assert printed.err == theirs.stderr.replace("docker", "naru")
-    assert printed.out == theirs.stdout
-
-
-def _comparable(request: tuple[str, str, Any]) -> tuple[str, str, Any]:
-    """A request without its version; what docker keeps in Go maps is in no order."""
-    method, target, body = request
-    if isinstance(body, dict):
-        host = body.get("HostConfig") or {}
-        for part, name in ((body, "Env"), (host, "Binds"), (host, "Links")):
-            if part.get(name):
-                part[name] = sorted(part[name])
-    return method, target.partition("/")[2].partition("/")[2], body
+    assert_same(words, engine, capsys)
