@@ -158,4 +158,5 @@ CONTAINER = Noun(
         "status: {{- pad .Status 1 0}}\nnames: {{.Names}}\n"
         "labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n"
     ),
+    failures=("failed to parse template", "failed to execute template"),
 )

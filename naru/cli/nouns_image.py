@@ -154,14 +154,19 @@ VOLUME = Noun(
 )
 
 
+def _short_fraction(clock: str) -> str:
+    return clock.rstrip("0").rstrip(".") if "." in clock else clock
+
+
 def _created_at(item: Any, view: View) -> str:
     """Docker shows Go's own form of a time here."""
     text: str = item["Created"]
     day, _, clock = text.partition("T")
     if clock.endswith("Z"):
-        return f"{day} {clock[:-1]} +0000 UTC"
+        return f"{day} {_short_fraction(clock[:-1])} +0000 UTC"
     sign = "-" if "-" in clock else "+"
     clock, _, zone = clock.partition(sign)
+    clock = _short_fraction(clock)
     return f"{day} {clock} {sign}{zone.replace(':', '')} {sign}{zone.replace(':', '')}"
 
 

@@ -33,10 +33,11 @@ class Noun:
     """What a kind of object shows: `columns` compute a placeholder from the object and the view.
 
     `default` are the table's columns; `headings` those placeholders whose heading is not just
-    their name in capitals; `label` computes `.Label "key"`; `type_name` is Go's, for errors.
+    their name in capitals; `label` computes `.Label "key"`; `type_name` is Go's, for errors;
+    `failures` begin the errors of a template that cannot be read, and of one that cannot be run.
     """
 
-    __slots__ = ("columns", "default", "headings", "label", "raw", "type_name")
+    __slots__ = ("columns", "default", "failures", "headings", "label", "raw", "type_name")
 
     def __init__(
         self,
@@ -46,7 +47,9 @@ class Noun:
         default: Sequence[str],
         label: Callable[[Any, str], str] | None = None,
         raw: str = "",
+        failures: tuple[str, str] = ("template parsing error", "template parsing error"),
     ) -> None:
+        self.failures = failures
         self.type_name, self.columns, self.headings = type_name, columns, headings
         self.default, self.label, self.raw = default, label, raw
 
@@ -100,13 +103,13 @@ def _by_template(noun: Noun, items: Iterable[Any], view: View, form: str) -> str
     try:
         template = Template(source, terminal=sys.stdout.isatty())
     except TemplateError as error:
-        raise CommandError(f"failed to parse template: {error}") from error
+        raise CommandError(f"{noun.failures[0]}: {error}") from error
     lines = []
     try:
         for item in items:
             lines.append(template.execute(row_of(noun, item, view)) + "\n")
     except TemplateError as error:
-        raise CommandError(f"failed to execute template: {error}") from error
+        raise CommandError(f"{noun.failures[1]}: {error}") from error
     if not table:
         return "".join(lines)
     return align_text(heading_line(noun, source) + "\n" + "".join(lines))

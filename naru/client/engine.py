@@ -6,7 +6,7 @@ modules of functions beside this one, which take an `Engine` first.
 
 from __future__ import annotations
 
-from naru.base.errors import NaruError
+from naru.base.errors import InvalidParameter, NaruError
 from naru.client.wire import decode, encode, query
 from naru.http.client import Hijacked, HttpClient, ProtocolError, Response
 
@@ -40,6 +40,14 @@ def version_key(version: str) -> tuple[int, int]:
     """A version as numbers that compare; (0, 0) when it is none."""
     major, _, minor = version.partition(".")
     return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else (0, 0)
+
+
+def named(kind: str, name: str) -> str:
+    """`name` without blanks around it. Raises: InvalidParameter when nothing is left."""
+    name = name.strip()
+    if not name:
+        raise InvalidParameter(f"invalid {kind} name or ID: value is empty")
+    return name
 
 
 def authority(host: str) -> str:

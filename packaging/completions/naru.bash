@@ -111,7 +111,7 @@ _naru_flags() {
         "image save") echo "--output -o --help" ;;
         "image tag") echo "--help" ;;
         "network connect") echo "--alias --driver-opt --gw-priority --ip --ip6 --link --link-local-ip --help" ;;
-        "network create") echo "--attachable --aux-address --config-from --config-only --driver -d --gateway --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label --opt -o --scope --subnet --help" ;;
+        "network create") echo "--attachable --aux-address --config-from --config-only --driver -d --gateway --ingress --internal --ip-range --ipam-driver --ipam-opt --ipv4 --ipv6 --label --opt -o --scope --subnet --help" ;;
         "network disconnect") echo "--force -f --help" ;;
         "network inspect") echo "--format -f --verbose -v --help" ;;
         "network list") echo "--filter -f --format --no-trunc --quiet -q --help" ;;

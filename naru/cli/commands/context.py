@@ -7,7 +7,7 @@ import sys
 
 from naru.base.errors import NaruError
 from naru.cli.command import Command, CommandError
-from naru.cli.commands.inspect import by_template
+from naru.cli.commands.inspect import by_template, read_template
 from naru.cli.flags import BOOL, STRING, Flag, Flags, Kind
 from naru.cli.formats import FORMAT_HELP, INSPECT_FORMAT_HELP, STRING_FORMAT
 from naru.cli.render import Noun, View, show
@@ -267,7 +267,7 @@ def inspect(session: Session, values: Values, arguments: list[str]) -> None:
         text = encode(found) if form else encode_indented(found)
         sys.stdout.write(escape_html(text) + "\n")
     else:
-        sys.stdout.write(by_template(form, found))
+        sys.stdout.write(by_template(read_template(form), found))
     if failures:
         raise CommandError("\n".join(failures))
 

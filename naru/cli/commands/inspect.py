@@ -9,7 +9,8 @@ from naru.base.text import visible
 from naru.cli.command import Command, CommandError
 from naru.cli.flags import BOOL, STRING, Flag, Flags
 from naru.cli.formats import INSPECT_FORMAT_HELP
-from naru.client.engine import ApiError
+from naru.client import networks
+from naru.client.engine import ApiError, named
 from naru.client.wire import encode, encode_indented, quote
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from naru.cli.flags import Values
     from naru.cli.session import Session
+    from naru.cli.template.run import Template
     from naru.client.engine import Engine
 
 TYPES = ("container", "image", "network", "volume")
@@ -27,18 +29,17 @@ _SIZE = Flag("size", "s", BOOL, "Display total file sizes if the type is contain
 
 
 def _get(engine: Engine, kind: str, name: str, values: Values) -> Any:
-    path = {
-        "container": f"/containers/{quote(name)}/json",
-        "image": f"/images/{quote(name, b'/')}/json",
-        "network": f"/networks/{quote(name)}", "volume": f"/volumes/{quote(name)}",
-    }[kind]  # fmt: skip
-    parameters: dict[str, Any] = {}
-    if kind == "container" and values["size"]:
-        parameters["size"] = True
     if kind == "network":
-        verbose = "verbose" in values.given and values["verbose"]
-        parameters = {"scope": None, "verbose": True if verbose else None}
-    return engine.get(path, parameters)
+        return networks.inspect(engine, name, "verbose" in values.given and values["verbose"])
+    if kind == "image":
+        if not name:
+            raise CommandError(f"Error: No such image: {name}")
+        return engine.get(f"/images/{quote(name, b'/')}/json")
+    name = quote(named(kind, name))
+    if kind == "volume":
+        return engine.get(f"/volumes/{name}")
+    size = True if values["size"] else None
+    return engine.get(f"/containers/{name}/json", {"size": size})
 
 
 def _find(engine: Engine, name: str, values: Values) -> Any:
@@ -46,48 +47,52 @@ def _find(engine: Engine, name: str, values: Values) -> Any:
     wanted: str = values["type"]
     if wanted and wanted not in TYPES:
         raise CommandError(f'unknown type: "{wanted}"')
-    for kind in (wanted,) if wanted else TYPES:
+    if wanted:
+        return _get(engine, wanted, name, values)
+    for kind in TYPES:
         try:
             return _get(engine, kind, name, values)
         except ApiError as error:
-            if wanted and wanted != kind:
+            if error.status != 404 and (error.status != 400 or kind == "container"):
                 raise
-            missing = error.status == 404 or (error.status == 400 and kind != "container")
-            if not missing or (wanted and error.status != 404):
-                raise
-            if wanted:
-                raise CommandError(f"Error: No such {wanted}: {name}") from error
     raise CommandError(f"Error: No such object: {name}")
 
 
 def _show(names: list[str], form: str, get: Callable[[str], Any]) -> int:
     """Print the objects that are found, then what was not. Raises: CommandError."""
+    template = None if form in ("", "json") else read_template(form)
     found, failures = [], []
     for name in names:
         try:
             found.append(get(name))
         except NaruError as error:
             failures.append(error.message)
-    if form in ("", "json"):
+    if template is None:
         text = encode_indented(found) if not form else encode(found)
         sys.stdout.write(visible(text) + "\n")
     else:
-        sys.stdout.write(by_template(form, found))
+        sys.stdout.write(by_template(template, found))
     if failures:
         raise CommandError("\n".join(failures))
     return 0
 
 
-def by_template(form: str, found: list[Any]) -> str:
-    """Each object by the template `form`, a line each. Raises: CommandError."""
+def read_template(form: str) -> Template:
+    """Raises: CommandError for a template that cannot be read."""
     from naru.cli.template.lex import TemplateError
     from naru.cli.template.run import Template
 
     source = form.replace("\\t", "\t").replace("\\n", "\n")
     try:
-        template = Template(source, terminal=sys.stdout.isatty())
+        return Template(source, terminal=sys.stdout.isatty())
     except TemplateError as error:
         raise CommandError(f"template parsing error: {error}", 64) from error
+
+
+def by_template(template: Template, found: list[Any]) -> str:
+    """Each object by the template, a line each. Raises: CommandError."""
+    from naru.cli.template.lex import TemplateError
+
     out = []
     for item in found:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from naru.base.units import human_size
 from naru.cli.command import Command, CommandError
+from naru.cli.confirm import confirmed
 from naru.cli.flags import BOOL, FILTER, Flag, Flags
 from naru.cli.formats import grouped
 from naru.client import containers, images, networks, volumes
@@ -24,15 +24,8 @@ _LABEL = Flag("filter", "", FILTER, 'Provide filter values (e.g. "label=<label>"
 
 
 def agreed(values: Values, warning: str) -> bool:
-    """Whether the user wants it: `--force`, or a yes to the question."""
-    if values["force"]:
-        return True
-    sys.stdout.write(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
-    sys.stdout.flush()
-    answer = b""
-    while not answer.endswith(b"\n") and (byte := os.read(0, 1)):
-        answer += byte
-    return answer.strip().lower() in (b"y", b"yes")
+    """Whether the user wants it: `--force`, or a `y` to the question."""
+    return values["force"] or confirmed(f"WARNING! {warning}")
 
 
 def wanted_filters(session: Session, values: Values) -> dict[str, list[str]]:
