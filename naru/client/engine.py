@@ -139,8 +139,8 @@ class Engine:
                 answer.close()
                 break
         try:
-            message = decode(data)["message"]
-        except (ValueError, KeyError, TypeError):
+            message = decode(data)["message"].strip()
+        except (ValueError, KeyError, TypeError, AttributeError):
             message = data.decode("utf-8", "replace").strip()
         return ApiError(answer.status, message or f"status {answer.status} and no word why")
 

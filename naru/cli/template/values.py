@@ -19,6 +19,14 @@ class GoMap(dict[str, "Any"]):
     """A map: a missing key is no error."""
 
 
+class NilMap(GoMap):
+    """A map that is not there: empty everywhere but in JSON."""
+
+
+class NilList(list["Any"]):
+    """A list that is not there: empty everywhere but in JSON."""
+
+
 class _NoValue:
     """What a map gives for a key that it lacks."""
 
@@ -57,9 +65,10 @@ class Row:
 
 
 MAP_FIELDS = frozenset((
-    "Annotations", "Data", "DriverOpts", "EndpointsConfig", "ExposedPorts", "Labels", "Metadata",
-    "Networks", "Options", "PortBindings", "Ports", "Storage", "StorageOpt", "Sysctls", "Tmpfs",
-    "Volumes", "Containers", "Endpoints", "Status",
+    "Annotations", "AuxAddress", "AuxiliaryAddresses", "Data", "DriverOpts", "EndpointsConfig",
+    "ExposedPorts", "Labels", "Metadata", "Networks", "Options", "PortBindings", "Ports",
+    "Services", "Storage", "StorageOpt", "Sysctls", "Tmpfs", "Volumes", "Containers", "Endpoints",
+    "Status",
 ))  # fmt: skip
 LIST_FIELDS = frozenset((
     "Aliases", "Args", "Binds", "BlkioDeviceReadBps", "BlkioDeviceReadIOps",
@@ -76,9 +85,12 @@ OMITTED_FIELDS: Mapping[str, Any] = {
     "Shell": [], "StopSignal": "", "StopTimeout": None, "StorageOpt": GoMap(), "Sysctls": GoMap(),
     "Tmpfs": GoMap(), "SizeRw": None, "SizeRootFs": None, "Variant": "", "OsVersion": "",
     "Parent": "", "Comment": "", "DockerVersion": "", "Author": "", "Status": GoMap(),
-    "UsageData": None, "ClusterVolume": None,
+    "UsageData": None, "ClusterVolume": None, "Subnet": "", "Gateway": "", "IPRange": "",
+    "AuxAddress": NilMap(), "AuxiliaryAddresses": NilMap(), "Peers": NilList(),
+    "Services": NilMap(), "IPv4Address": "", "IPv6Address": "", "LinkLocalIPs": NilList(),
 }  # fmt: skip
-_SPELLINGS = {"ID": "Id", "HostIP": "HostIp", "ImageID": "Image", "Os": "OS", "OS": "Os"}
+_SPELLINGS = {"ID": "Id", "HostIP": "HostIp", "ImageID": "Image", "Os": "OS", "OS": "Os",
+              "AuxAddress": "AuxiliaryAddresses"}  # fmt: skip
 
 
 def field(value: Any, name: str, strict: bool) -> Any:
@@ -106,8 +118,8 @@ def field(value: Any, name: str, strict: bool) -> Any:
         return None
     if found is None:
         if name in MAP_FIELDS:
-            return GoMap()
-        return [] if name in LIST_FIELDS else None
+            return NilMap()
+        return NilList() if name in LIST_FIELDS else None
     return GoMap(found) if name in MAP_FIELDS and type(found) is dict else found
 
 
@@ -166,7 +178,9 @@ def to_json(value: Any) -> str:
     try:
         if isinstance(value, Row):
             return escape_html(encode(value.as_map()))
-        return encode(None if value is NO_VALUE else value)
+        if value is NO_VALUE or isinstance(value, (NilMap, NilList)):
+            return "null"
+        return encode(dict(sorted(value.items())) if isinstance(value, GoMap) else value)
     except TypeError as error:
         raise TemplateError(str(error)) from error
 

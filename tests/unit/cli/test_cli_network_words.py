@@ -30,6 +30,11 @@ def networks(engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> An
     engine.answers.update({
         "GET /networks": (200, [zeta, ten, nine]), "GET /networks/zeta": (200, zeta),
         "GET /networks/alpha9": (200, nine), "GET /networks/gone": gone,
+        "GET /networks/empty": (200, {
+            **zeta, "Labels": {"b": "2", "a": "1"}, "Options": None,
+            "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.0.0.0/24"}]},
+        }),
+        "DELETE /networks/padded": (403, {"message": " told with blanks \n"}),
         "GET /networks/mesh": (200, {**zeta, "Ingress": True}),
         "DELETE /networks/zeta": (204, {}), "DELETE /networks/alpha9": (204, {}),
         "DELETE /networks/mesh": (204, {}), "DELETE /networks/gone": gone,

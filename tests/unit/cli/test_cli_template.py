@@ -34,7 +34,7 @@ DATA: dict[str, Any] = {
         ('{{index .Config.Labels "a"}}{{index .Config.Labels "zz"}}', "1"),
         ('{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}', "8080"),
         ('{{index .Config.Env 1 | printf "%s!"}}', "B=2!"),
-        ("{{json .Config.Labels}}", '{"b":"2","a":"1"}'),
+        ("{{json .Config.Labels}}", '{"a":"1","b":"2"}'),
         ('{{json "<&>"}}', '"<&>"'),
         ("{{range .Mounts}}{{.Type}}={{.Source}};{{end}}", "bind=/a;volume=/b;"),
         ("{{range $i, $m := .Mounts}}{{$i}}{{$m.Type}}{{$.Id}} {{end}}", "0bindabc 1volumeabc "),
