@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 API_VERSION = "1.51"
 OLDEST_API_VERSION = "1.24"
+NOT_MODIFIED = 304
 USER_AGENT = "naru/0.1.0"
 _ERROR_BODY_LIMIT_BYTES = 1 << 20
 
@@ -123,12 +124,17 @@ class Engine:
     ) -> Response:
         """One request under the agreed version; an answer of 400 and above is an ApiError.
 
+        So is one that sends us elsewhere, as engines answer names like `../x`.
+
         Raises: ApiError, Unreachable.
         """
         target = f"/v{self.version}{path}{query(parameters or {})}"
         answer = self._send(method, target, headers, body)
         if answer.status >= 400:
             raise self._error(answer)
+        if answer.status >= 300 and answer.status != NOT_MODIFIED:
+            answer.close()
+            raise ApiError(answer.status, "unexpected redirect in response")
         return answer
 
     def _error(self, answer: Response) -> ApiError:

@@ -125,6 +125,16 @@ def test_case_of_an_endpoints_options_is_kept(engine: Any) -> None:
     assert endpoints["n"]["DriverOpts"] == {"a.IFNAME": "B"}
 
 
+@pytest.mark.parametrize("words", ["rm ../x", "inspect ../x", "connect ../x c"])
+def test_an_engine_that_sends_us_elsewhere(
+    words: str, networks: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/connect")):
+        networks.answers[f"{method} /networks/..%2Fx{rest}"] = (301, b"")
+    assert main(["network", *words.split()]) == 1
+    assert "Error response from daemon: unexpected redirect" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flag", ["-p 80:80/tcp/udp", "--expose 80/foo", "--expose 80-90-95"])
 def test_ports_that_are_none(flag: str, engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create", *flag.split(), "i"]) == 125
