@@ -27,6 +27,7 @@ from naru.cli.create_values import (
     WEIGHTS,
 )  # fmt: skip
 from naru.cli.flags import BOOL, INT, LIST, STRING, Flag
+from naru.cli.publish_source import SOURCE
 
 CONTAINER_FLAGS = (
     Flag("add-host", "", EXTRA_HOSTS, "Add a custom host-to-IP mapping (host:ip)"),
@@ -114,6 +115,11 @@ CONTAINER_FLAGS = (
     Flag("privileged", "", BOOL, "Give extended privileges to this container"),
     Flag("publish", "p", LIST, "Publish a container's port(s) to the host"),
     Flag("publish-all", "P", BOOL, "Publish all exposed ports to random ports"),
+    Flag(
+        "publish-source", "", SOURCE,
+        "Networks that may reach a published port ([HOST_PORT[/PROTOCOL]=]CIDR[,CIDR...]); "
+        "without a port: all of them",
+    ),
     Flag(
         "pull", "", STRING, 'Pull image before running ("always", "missing", "never")', "missing",
         shown="missing",

@@ -11,6 +11,7 @@ from naru.cli.command import CommandError
 from naru.cli.create_mounts import split_tmpfs, split_volumes
 from naru.cli.create_network import build_endpoints, build_ports
 from naru.cli.create_values import read_env
+from naru.cli.publish_source import LABEL, sources_label
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _build(values: Values, image: str, words: list[str]) -> dict[str, Any]:
     binds, volumes = split_volumes(values["volume"])
     mode, endpoints = build_endpoints(values)
     body = _config(values, image, words, ports, volumes)
+    _add_sources(values, body["Labels"], bindings)
     host = {**_host(values, mode, bindings, binds), **_resources(values)}
     body["HostConfig"] = host
     body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
@@ -104,6 +106,16 @@ def _config(
     if "stop-timeout" in values.given:
         body["StopTimeout"] = values["stop-timeout"]
     return body
+
+
+def _add_sources(values: Values, labels: dict[str, str], bindings: dict[str, Any]) -> None:
+    if not values["publish-source"]:
+        return
+    if LABEL in labels:
+        raise ValueError(
+            f"conflicting options: cannot specify both --publish-source and the label {LABEL}"
+        )
+    labels[LABEL] = sources_label(values["publish-source"], bindings, values["publish-all"])
 
 
 def _health(values: Values) -> dict[str, Any] | None:

@@ -69,6 +69,7 @@ NETWORK = {
     "inspect": "inspect:NETWORK_INSPECT",
     "ls": "network:LS",
     "list": "=ls",
+    "ports": "network_ports:PORTS",
     "prune": "prune:NETWORK_PRUNE",
     "rm": "network:RM",
     "remove": "=rm",

@@ -9,7 +9,7 @@ from naru.cli.command import Command, CommandError, RunError
 from naru.cli.create_flags import CONTAINER_FLAGS
 from naru.cli.create_request import build, check_pull
 from naru.cli.flags import Flags
-from naru.client import containers
+from naru.client import containers, networks
 from naru.client.engine import ApiError
 
 TYPE_CHECKING = False
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from naru.cli.flags import Values
     from naru.cli.session import Session
+    from naru.client.engine import Engine
 
 FLAGS = Flags(*CONTAINER_FLAGS)
+NOT_FOUND = 404
 
 
 class IdFile:
@@ -64,6 +66,8 @@ def create(session: Session, values: Values, body: dict[str, Any]) -> str:
     """
     engine = session.engine
     image: str = body["Image"]
+    if values["publish-source"]:
+        _check_sources_are_read(engine)
     id_file = IdFile(values["cidfile"])
     try:
         if values["pull"] == "always":
@@ -91,8 +95,22 @@ def create(session: Session, values: Values, body: dict[str, Any]) -> str:
         id_file.discard()
 
 
+def _check_sources_are_read(engine: Engine) -> None:
+    """Raises: CommandError on an engine that would let everyone in all the same."""
+    try:
+        networks.ports(engine)
+    except ApiError as error:
+        if error.status != NOT_FOUND:
+            raise
+        raise CommandError(
+            f"--publish-source: the engine at {engine.host} is not Naru's, or an older one: it "
+            "would leave the ports open to everyone",
+            125,
+        ) from error
+
+
 def _is_missing_image(error: ApiError) -> bool:
-    return error.status == 404 and error.reason.startswith("No such image")
+    return error.status == NOT_FOUND and error.reason.startswith("No such image")
 
 
 def _with_tag(image: str) -> str:
