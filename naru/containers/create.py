@@ -39,6 +39,7 @@ from naru.spec.engine.container_config import (
     HostConfig,
     NetworkingConfig,
 )
+from naru.storage.volumes.upkeep import copy_up
 
 log = logging.getLogger("naru.containers")
 
@@ -156,12 +157,13 @@ class Creator:
         directory = deps.settings.container_dir(container.id)
         undo.push("directory", lambda: offload_bulk(remove_tree, directory))
         await offload(os.makedirs, directory, 0o710)
-        made = await self._volumes(container, undo)
+        container = await self._with_volumes(container, undo)
+        made = [mount for mount in container.mounts if mount.type == "volume"]
         AFTER_VOLUMES()
         undo.push("snapshot", lambda: deps.snapshots.remove(container.id))
         await deps.snapshots.create(container.id, image.top_chain)
         AFTER_SNAPSHOT()
-        if any(mount.type == "volume" and not mount.no_copy for mount in made):
+        if any(not mount.no_copy for mount in made):
             await self._copy_up(container, made)
         AFTER_COPY_UP()
         undo.push("record", lambda: deps.store.forget(container.id))
@@ -170,40 +172,31 @@ class Creator:
         if made:
             await deps.volumes.confirm(container.id)
 
-    async def _volumes(self, container: Container, undo: Undo) -> list[MountPoint]:
-        """Create the volumes that do not exist; check the sources that `--mount` names."""
-        volumes = []
+    async def _with_volumes(self, container: Container, undo: Undo) -> Container:
+        """Claim its volumes, made when missing; check the sources that `--mount` names."""
         for mount in container.mounts:
-            if mount.type == "bind" and "create" not in mount.options:
-                if not os.path.lexists(mount.source):
-                    raise InvalidParameter(
-                        'invalid mount config for type "bind": bind source path does not exist: '
-                        f"{mount.source}"
-                    )
-            elif mount.type == "volume":
-                volumes.append(mount)
-        for mount in volumes:
-            if not self._volume_exists(mount.name):
-                await self._make_volume(container.id, mount, undo)
-        return volumes
+            checked = mount.type == "bind" and "create" not in mount.options
+            if checked and not os.path.lexists(mount.source):
+                raise InvalidParameter(
+                    'invalid mount config for type "bind": bind source path does not exist: '
+                    f"{mount.source}"
+                )
+        if all(mount.type != "volume" for mount in container.mounts):
+            return container
+        undo.push("volumes", lambda: self._deps.volumes.withdraw(container.id))
+        mounts = [await self._with_volume(container.id, mount) for mount in container.mounts]
+        return replace(container, mounts=tuple(mounts))
 
-    def _volume_exists(self, name: str) -> bool:
-        try:
-            self._deps.volumes.get(name)
-        except NotFound:
-            return False
-        return True
-
-    async def _make_volume(self, identifier: str, mount: MountPoint, undo: Undo) -> None:
-        volumes, name = self._deps.volumes, mount.name
+    async def _with_volume(self, identifier: str, mount: MountPoint) -> MountPoint:
+        if mount.type != "volume":
+            return mount
         labelled = dict(mount.labels or {})
         if mount.anonymous:
             labelled["com.docker.volume.anonymous"] = ""
-        undo.push(f"volume {name}", lambda: volumes.remove(name, force=True))
-        await volumes.create(
-            name, mount.driver or "local", mount.driver_opts, labelled or None,
-            pending_for=identifier,
-        )  # fmt: skip
+        volume = await self._deps.volumes.create(
+            mount.name, mount.driver, mount.driver_opts, labelled or None, pending_for=identifier
+        )
+        return replace(mount, driver=volume.driver)
 
     async def _copy_up(self, container: Container, mounts: list[MountPoint]) -> None:
         """First use of an empty volume: it gets what the image holds at its destination."""
@@ -211,7 +204,7 @@ class Creator:
         async with deps.roots.visit(container.id) as rootfs:
             for mount in mounts:
                 if mount.type == "volume" and not mount.no_copy and not mount.subpath:
-                    await deps.volumes.copy_up(mount.name, rootfs, mount.destination)
+                    await copy_up(deps.volumes, mount.name, rootfs, mount.destination)
 
 
 def _with_paths(host: HostConfig, facts: HostFacts) -> HostConfig:

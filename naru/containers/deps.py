@@ -17,7 +17,7 @@ from naru.runtime.seccomp.cache import SeccompCache
 from naru.spec.engine.container_config import LogConfig
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
-from naru.storage.volumes import Volumes
+from naru.storage.volumes.service import Volumes
 
 Emit = Callable[[str, str, str, dict[str, str]], None]
 

@@ -13,13 +13,15 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from naru.base.errors import InvalidParameter, NotFound
-from naru.base.ids import is_name, new_id
+from naru.base.ids import new_id
 from naru.containers.model import Container, MountPoint
 from naru.spec.engine.container_config import HostConfig, Mount
+from naru.storage.volumes.model import check_name
 
 PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})
 _LABELS = frozenset({"z", "Z"})
+_TMPFS_OPTIONS = frozenset({"exec", "noexec"})
 
 
 def clean_destination(path: str) -> str:
@@ -41,7 +43,7 @@ def parse_bind(spec: str, volume_driver: str = "") -> MountPoint:
     if len(parts) > 3 or not all(parts[:2]):
         raise InvalidParameter(f"invalid volume specification: '{spec}'")
     if len(parts) == 1:
-        return anonymous_volume(clean_destination(parts[0]))
+        return replace(anonymous_volume(clean_destination(parts[0]), volume_driver), mode="z")
     source, destination = parts[0], clean_destination(parts[1])
     modes = parts[2].split(",") if len(parts) == 3 else []
     is_bind = source.startswith("/")
@@ -53,16 +55,19 @@ def parse_bind(spec: str, volume_driver: str = "") -> MountPoint:
             type="bind", source=source, destination=destination, mode=mode, rw=not read_only,
             propagation=propagation or "rprivate", options=("create",),
         )  # fmt: skip
-    check_volume_name(source)
+    check_name(source)
     return MountPoint(
-        type="volume", name=source, destination=destination, driver=volume_driver or "local",
+        type="volume", name=source, destination=destination, driver=volume_driver,
         mode=mode or "z", rw=not read_only, no_copy=no_copy,
     )  # fmt: skip
 
 
 def _read_modes(spec: str, modes: Iterable[str], is_bind: bool) -> tuple[bool, str, bool]:
-    read_only, propagation, no_copy = False, "", False
+    read_only, propagation, no_copy, accesses = False, "", False, 0
     for mode in modes:
+        accesses += mode in ("ro", "rw")
+        if accesses > 1:
+            raise InvalidParameter(f"invalid volume specification: '{spec}': both ro and rw")
         if mode in ("ro", "rw"):
             read_only = mode == "ro"
         elif mode in PROPAGATION and is_bind:
@@ -74,18 +79,9 @@ def _read_modes(spec: str, modes: Iterable[str], is_bind: bool) -> tuple[bool, s
     return read_only, propagation, no_copy
 
 
-def check_volume_name(name: str) -> None:
-    if not is_name(name):
-        raise InvalidParameter(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
-            "use absolute path"
-        )
-
-
-def anonymous_volume(destination: str) -> MountPoint:
+def anonymous_volume(destination: str, driver: str = "") -> MountPoint:
     return MountPoint(
-        type="volume", name=new_id(), destination=destination, driver="local", anonymous=True
+        type="volume", name=new_id(), destination=destination, driver=driver, anonymous=True
     )
 
 
@@ -96,6 +92,7 @@ def parse_mount(mount: Mount) -> MountPoint:
             f'invalid mount config for type "{mount.type}": field Target must not be empty'
         )
     destination = clean_destination(mount.target)
+    _check_options(mount)
     match mount.type:
         case "bind":
             return _bind_mount(mount, destination)
@@ -112,6 +109,33 @@ def parse_mount(mount: Mount) -> MountPoint:
             raise InvalidParameter(
                 f'invalid mount config for type "{mount.type}": mount type unknown'
             )
+
+
+def _check_options(mount: Mount) -> None:
+    """Raises: InvalidParameter for options of another type of mount."""
+    for kind, options in (
+        ("bind", mount.bind_options),
+        ("volume", mount.volume_options),
+        ("image", mount.image_options),
+        ("tmpfs", mount.tmpfs_options),
+    ):
+        if options is not None and kind != mount.type:
+            raise InvalidParameter(
+                f'{kind.title()}Options must not be specified on mount type "{mount.type}"'
+            )
+
+
+def clean_subpath(mount: Mount, subpath: str) -> str:
+    """A normal form of the part of a volume or image. Raises: InvalidParameter."""
+    if not subpath:
+        return ""
+    clean = os.path.normpath(subpath)
+    if clean.startswith("/") or clean.split("/")[0] == ".." or "\0" in clean:
+        raise InvalidParameter(
+            f'invalid mount config for type "{mount.type}": subpath must be a relative path '
+            "within the volume"
+        )
+    return "" if clean == "." else clean
 
 
 def _bind_mount(mount: Mount, destination: str) -> MountPoint:
@@ -153,12 +177,18 @@ def _bind_flags(mount: Mount) -> tuple[str, ...]:
 def _volume_mount(mount: Mount, destination: str) -> MountPoint:
     options = mount.volume_options
     if mount.source:
-        check_volume_name(mount.source)
+        check_name(mount.source)
+    elif options and options.subpath:
+        raise InvalidParameter(
+            'invalid mount config for type "volume": must not set Subpath when using anonymous '
+            "volumes"
+        )
     driver = options.driver_config if options else None
     return MountPoint(
         type="volume", name=mount.source or new_id(), destination=destination, mode="z",
-        driver=(driver.name if driver else "") or "local", rw=not mount.read_only,
-        subpath=options.subpath if options else "", no_copy=bool(options and options.no_copy),
+        driver=driver.name if driver else "", rw=not mount.read_only,
+        subpath=clean_subpath(mount, options.subpath if options else ""),
+        no_copy=bool(options and options.no_copy),
         anonymous=not mount.source, driver_opts=driver.options if driver else None,
         labels=options.labels if options else None,
     )  # fmt: skip
@@ -176,7 +206,12 @@ def _tmpfs_mount(mount: Mount, destination: str) -> MountPoint:
             flags.append(f"size={options.size_bytes}")
         if options.mode:
             flags.append(f"mode={options.mode:o}")
-        flags += ["=".join(option) for option in options.options or ()]
+        for option in options.options or ():
+            if len(option) != 1 or option[0] not in _TMPFS_OPTIONS:
+                raise InvalidParameter(
+                    f'invalid mount config for type "tmpfs": invalid option: {"=".join(option)}'
+                )
+            flags.append(option[0])
     return MountPoint(
         type="tmpfs", destination=destination, rw=not mount.read_only, options=tuple(flags)
     )
@@ -231,5 +266,5 @@ def resolve_mounts(
     for path in volumes or ():
         destination = clean_destination(path)
         if destination not in chosen and destination not in named:
-            chosen[destination] = anonymous_volume(destination)
+            chosen[destination] = anonymous_volume(destination, host_config.volume_driver)
     return tuple(chosen.values())

@@ -4,6 +4,7 @@ Everything that needs the host is looked up here, in a thread; `runtime/ocispec.
 """
 
 import dataclasses
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.base.errors import Conflict, InvalidParameter, StartFailed
+from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
 from naru.containers.deps import Deps, Settings
 from naru.containers.links import linked
 from naru.containers.model import Container, MountPoint
@@ -268,8 +269,10 @@ def _bind_subpath(volume: str, mount: MountPoint, target: str) -> str:
         try:
             part_fd = open_beneath(volume_fd, mount.subpath, os.O_PATH)
         except OSError as error:
-            raise StartFailed(
-                f"cannot mount subpath {mount.subpath!r} of volume {mount.name}: "
+            kind = NotFound if error.errno == errno.ENOENT else StartFailed
+            raise kind(
+                f"cannot access path {os.path.join(volume, mount.subpath)}: subpath "
+                f"{mount.subpath!r} of volume {mount.name}: "
                 f"{(error.strerror or 'it cannot be opened').lower()}"
             ) from error
         try:

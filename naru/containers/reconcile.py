@@ -62,6 +62,7 @@ class Reconciler:
                 log.exception("container %s could not be brought up to date", container.name)
         for identifier in adopted:
             self._recipe.adopt(identifier)
+            self._adopt_volumes(adopted[identifier])
         await deps.network.reconcile(
             {identifier: attachment_of(container) for identifier, container in adopted.items()}
         )
@@ -124,6 +125,11 @@ class Reconciler:
         container = state.apply(_with_note(container, seen.note), "start", observed)
         await self._deps.store.put(container)
         return container
+
+    def _adopt_volumes(self, container: Container) -> None:
+        for mount in container.mounts:
+            if mount.type == "volume":
+                self._deps.volumes.adopt(mount.name, container.id)
 
     async def _lost(self, container: Container) -> Container:
         ended = State(

@@ -16,7 +16,7 @@ from naru.engine.inventory import Inventory
 from naru.images.service import ImageService
 from naru.network.service import NetworkService
 from naru.storage.snapshots import Snapshots
-from naru.storage.volumes import Volumes
+from naru.storage.volumes.service import Volumes
 
 
 @dataclass(slots=True, kw_only=True)

@@ -45,7 +45,7 @@ from naru.storage.archive.workers import ArchiveWorkers
 from naru.storage.content import Content
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
-from naru.storage.volumes import Volumes
+from naru.storage.volumes.service import Volumes
 
 log = logging.getLogger("naru.engine")
 

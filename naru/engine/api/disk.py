@@ -11,7 +11,9 @@ from naru.base.errors import InvalidParameter
 from naru.engine.api.call import Call, json_answer
 from naru.engine.api.router import Route
 from naru.engine.api.summary import entry
+from naru.engine.api.volumes import shown as shown_volume
 from naru.http.message import Answer
+from naru.storage.volumes.upkeep import usage as usage_of_volumes
 
 _KINDS = ("container", "image", "volume", "build-cache")
 
@@ -61,12 +63,11 @@ _SIZES = ("SizeRw", "SizeRootFs")
 
 async def _volumes(call: Call) -> list[dict[str, Any]]:
     services = call.services
-    sizes = await services.volumes.usage()
+    sizes = await usage_of_volumes(services.volumes)
     shown = []
-    for volume in services.volumes.list({}):
-        body = services.volumes.describe(volume)
-        users = len(services.containers.volume_users(volume.name))
-        body["UsageData"] = {"RefCount": users, "Size": sizes.get(volume.name, -1)}
+    for name, size in sizes.items():  # as in Docker, only those that lie on our disk
+        body = shown_volume(services.volumes, services.volumes.get(name))
+        body["UsageData"] = {"RefCount": len(services.containers.volume_users(name)), "Size": size}
         shown.append(body)
     return shown
 

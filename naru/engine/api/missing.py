@@ -25,7 +25,7 @@ _WHAT = {
 _METHODS = ("GET", "POST", "DELETE", "PUT", "HEAD")
 
 
-_NO_SWARM = (
+NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
     "this node to swarm and try again."
 )
@@ -39,7 +39,7 @@ async def no_swarm(call: Call) -> Answer:
         raise Unavailable("This node is not part of a swarm")
     if call.name in _BEGIN:
         return await missing(call)
-    raise Unavailable(_NO_SWARM)
+    raise Unavailable(NO_SWARM)
 
 
 async def missing(call: Call) -> Answer:

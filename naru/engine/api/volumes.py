@@ -9,9 +9,12 @@ from msgspec import Struct, field
 
 from naru.base.errors import Unavailable
 from naru.engine.api.call import NO_CONTENT, Call, json_answer
+from naru.engine.api.missing import NO_SWARM
 from naru.engine.api.router import Route
 from naru.http.message import Answer
-from naru.storage.volumes import LIST_FILTERS, PRUNE_FILTERS
+from naru.storage.volumes import upkeep
+from naru.storage.volumes.model import LIST_FILTERS, PRUNE_FILTERS, Volume, describe
+from naru.storage.volumes.service import Volumes
 
 
 class VolumeCreate(Struct, kw_only=True, rename="pascal"):
@@ -24,28 +27,29 @@ class VolumeCreate(Struct, kw_only=True, rename="pascal"):
     cluster_volume_spec: dict[str, Any] | None = field(default=None)
 
 
+def shown(volumes: Volumes, volume: Volume) -> dict[str, Any]:
+    """Spec: Engine API 1.51, `Volume`."""
+    return describe(volume, volumes.data_dir(volume.name))
+
+
 async def list_volumes(call: Call) -> Answer:
     volumes = call.services.volumes
     found = volumes.list(call.filters(LIST_FILTERS))
-    return json_answer(
-        {"Volumes": [volumes.describe(volume) for volume in found], "Warnings": None}
-    )
+    return json_answer({"Volumes": [shown(volumes, volume) for volume in found], "Warnings": None})
 
 
 async def create(call: Call) -> Answer:
-    body = await call.decode(VolumeCreate)
+    body = await call.decode_optional(VolumeCreate) or VolumeCreate()
     if body.cluster_volume_spec is not None:
-        raise Unavailable("cluster volumes need swarm mode, which is not offered")
+        raise Unavailable(NO_SWARM)
     volumes = call.services.volumes
-    volume = await volumes.create(
-        body.name or None, body.driver or "local", body.driver_opts, body.labels
-    )
-    return json_answer(volumes.describe(volume), 201)
+    volume = await volumes.create(body.name or None, body.driver, body.driver_opts, body.labels)
+    return json_answer(shown(volumes, volume), 201)
 
 
 async def inspect(call: Call) -> Answer:
     volumes = call.services.volumes
-    return json_answer(volumes.describe(volumes.get(call.name)))
+    return json_answer(shown(volumes, volumes.get(call.name)))
 
 
 async def remove(call: Call) -> Answer:
@@ -62,7 +66,8 @@ async def prune(call: Call) -> Answer:
     filters = dict(call.filters(PRUNE_FILTERS))
     if call.version < 42:
         filters["all"] = ("true",)
-    gone, freed = await call.services.volumes.prune(filters)
+    services = call.services
+    gone, freed = await upkeep.prune(services.volumes, filters, services.events.emit)
     return json_answer({"VolumesDeleted": list(gone), "SpaceReclaimed": freed})
 
 

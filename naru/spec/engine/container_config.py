@@ -93,7 +93,7 @@ class Ulimit(Struct, kw_only=True, rename="pascal"):
     soft: int = 0
 
 
-class DriverConfig(Struct, kw_only=True, rename="pascal"):
+class DriverConfig(Struct, kw_only=True, rename="pascal", omit_defaults=True):
     name: str = ""
     options: dict[str, str] | None = None
 

@@ -14,9 +14,11 @@ import pytest
 
 from naru.base.errors import Conflict, Internal, InvalidParameter, NotFound
 from naru.kernel.files import remove_tree
-from naru.kernel.mount import is_mount_point
+from naru.kernel.mount import is_mount_point, mount_at
 from naru.storage.metadata import Database
-from naru.storage.volumes import ANONYMOUS, KIND, Volumes
+from naru.storage.volumes.model import ANONYMOUS, KIND, describe
+from naru.storage.volumes.service import Volumes
+from naru.storage.volumes.upkeep import copy_up, prune
 
 pytestmark = pytest.mark.root
 
@@ -31,6 +33,9 @@ class VolumeLab:
             lambda *event: self.events.append(event),
             mount_root=str(root / "mounts"),
         )
+
+    async def prune(self, filters: dict[str, tuple[str, ...]]) -> Any:
+        return await prune(self.volumes, filters, lambda *event: self.events.append(event))
 
     def names(self, **filters: str) -> list[str]:
         found = self.volumes.list({name: (value,) for name, value in filters.items()})
@@ -53,7 +58,7 @@ def test_create_is_idempotent_and_tells_once(tmp_path: Path) -> None:
     async def work(lab: VolumeLab) -> None:
         first = await lab.volumes.create("data", labels={"a": "b"})
         assert await lab.volumes.create("data", labels={"c": "d"}) == first
-        shown = lab.volumes.describe(first)
+        shown = describe(first, lab.volumes.data_dir("data"))
         assert shown["Mountpoint"] == str(tmp_path / "volumes/data/_data")
         assert (shown["Labels"], shown["Options"], shown["Scope"]) == ({"a": "b"}, None, "local")
         assert lab.events == [("volume", "create", "data", {"driver": "local"})]
@@ -69,10 +74,10 @@ def test_anonymous_volumes_are_named_and_labelled(tmp_path: Path) -> None:
         assert len(volume.name) == 64
         assert volume.labels == {ANONYMOUS: ""}
         await lab.volumes.create("named")
-        gone, freed = await lab.volumes.prune({})
+        gone, freed = await lab.prune({})
         assert (list(gone), freed) == ([volume.name], 0)
         (tmp_path / "volumes/named/_data/file").write_bytes(b"12345")
-        gone, freed = await lab.volumes.prune({"all": ("true",)})
+        gone, freed = await lab.prune({"all": ("true",)})
         assert (list(gone), freed) == (["named"], 5)
 
     run(tmp_path, work)
@@ -83,11 +88,16 @@ def test_anonymous_volumes_are_named_and_labelled(tmp_path: Path) -> None:
     [
         (("x",), "create x: volume name is too short"),
         (("../x",), "includes invalid characters for a local volume name"),
-        (("a" * 256,), "includes invalid characters"),
+        (("a" * 256,), "has 256 characters: at most 255"),
         (("v2", "local", {"foo": "bar"}), 'create v2: invalid option: "foo"'),
         (("v2", "local", {"type": "tmpfs"}), 'create v2: missing required option: "device"'),
         (("v2", "local", {"device": "/x"}), 'create v2: missing required option: "type"'),
         (("v2", "local", {"size": "1m"}), "quota size requested but no quota support"),
+        (("v2", "local", {"size": "abc"}), "create v2: invalid size: 'abc'"),
+        (("v2", "local", {"type": "tmpfs", "device": "t", "size": "1m"}), 'invalid option: "size"'),
+        (("v2", "local", {"type": "t", "device": "t", "o": "remount"}), '"o": remount'),
+        (("été",), "includes invalid characters"),
+        (("a\0b",), "includes invalid characters"),
     ],
 )
 def test_create_refuses_in_dockers_words(
@@ -124,7 +134,7 @@ def test_a_volume_in_use_stays(tmp_path: Path) -> None:
         assert caught.value.message == f"remove data: volume is in use - [{'c' * 64}]"
         assert lab.names(dangling="true") == []
         assert lab.names(dangling="false") == ["data"]
-        assert await lab.volumes.prune({"all": ("1",)}) == ([], 0)
+        assert await lab.prune({"all": ("1",)}) == ([], 0)
 
     run(tmp_path, work)
 
@@ -157,6 +167,114 @@ def test_tmpfs_is_mounted_for_the_first_and_unmounted_for_the_last(tmp_path: Pat
         await lab.volumes.release("quick", "c2")
         assert not is_mount_point(path)
         await lab.volumes.remove("quick")
+
+    run(tmp_path, work)
+
+
+def test_two_at_once_both_succeed_and_one_that_fails_takes_nothing_away(tmp_path: Path) -> None:
+    async def work(lab: VolumeLab) -> None:
+        made = await asyncio.gather(
+            *(lab.volumes.create("data", pending_for=f"c{number}") for number in range(8))
+        )
+        assert len({volume.created_ns for volume in made}) == 1
+        assert len(lab.events) == 1
+        with pytest.raises(Conflict):
+            await lab.volumes.remove("data", force=True)
+        await lab.volumes.withdraw(lab.volumes.get("data").pending_for)
+        assert lab.volumes.get("data").pending_for
+        await lab.volumes.confirm("c5")
+        for number in range(8):
+            await lab.volumes.withdraw(f"c{number}")
+        assert lab.volumes.get("data").pending_for == ""
+        await lab.volumes.remove("data")
+        await lab.volumes.create("data", pending_for="c1")
+        await lab.volumes.withdraw("c1")
+        assert lab.names() == []
+        assert not (tmp_path / "volumes/data").exists()
+
+    run(tmp_path, work)
+
+
+def test_a_mount_survives_the_engine_for_those_who_have_it(tmp_path: Path) -> None:
+    async def before(lab: VolumeLab) -> str:
+        options = {"type": "tmpfs", "device": "tmpfs"}
+        for name in ("shared", "left"):
+            await lab.volumes.create(name, options=options)
+            path = await lab.volumes.acquire(name, "c1")
+            (Path(path) / "file").write_text("dear")
+        return path
+
+    async def after(lab: VolumeLab) -> None:
+        lab.volumes.adopt("shared", "c1")
+        lab.volumes.adopt("shared", "c2")
+        await lab.volumes.collect_garbage(["c1", "c2"])
+        assert not os.path.exists(left)
+        await lab.volumes.release("shared", "c1")
+        path = Path(await lab.volumes.acquire("shared", "c3"))
+        assert (path / "file").read_text() == "dear"
+        await lab.volumes.release("shared", "c3")
+        await lab.volumes.release("shared", "c2")
+        assert not path.exists()
+
+    left = run(tmp_path, before)
+    run(tmp_path, after)
+
+
+def test_any_file_system_and_the_words_of_o(tmp_path: Path) -> None:
+    image = tmp_path / "disk"
+    with image.open("wb") as disk:
+        disk.truncate(4 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    loop = subprocess.run(
+        ["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+    async def work(lab: VolumeLab) -> None:
+        await lab.volumes.create(
+            "disk", options={"type": "ext4", "device": loop, "o": "noatime,errors=continue,nodev"}
+        )
+        path = await lab.volumes.acquire("disk", "c1")
+        assert (Path(path) / "lost+found").is_dir()
+        entry = mount_at(path)
+        assert entry is not None and entry.fstype == "ext4"
+        assert {"noatime", "nodev"} <= set(entry.options.split(","))
+        await lab.volumes.release("disk", "c1")
+        assert mount_at(path) is None
+        source = tmp_path / "source"
+        source.mkdir()
+        options = {"type": "none", "device": str(source), "o": "bind,ro,noexec"}
+        await lab.volumes.create("bound", options=options)
+        path = await lab.volumes.acquire("bound", "c1")
+        entry = mount_at(path)
+        assert entry is not None and {"ro", "noexec"} <= set(entry.options.split(","))
+        with pytest.raises(OSError, match="Read-only"):
+            (Path(path) / "x").write_text("")
+        await lab.volumes.release("bound", "c1")
+
+    try:
+        run(tmp_path, work)
+    finally:
+        subprocess.run(["losetup", "--detach", loop], check=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"type": "ext5", "device": "x"}, "no such device .the kernel knows no file system of ty"),
+        ({"type": "tmpfs", "device": "t", "o": "bad=1,ro"}, "data: bad=1, flags: 0x1: invalid arg"),
+        (
+            {"type": "nfs", "device": ":/x", "o": "addr=nowhere.invalid"},
+            "error resolving passed in network volume address: lookup nowhere.invalid",
+        ),
+        ({"type": "ext5", "device": "//x", "o": "password=open"}, r"data: password=\*{8}: no such"),
+    ],
+)
+def test_what_cannot_be_mounted_is_told(tmp_path: Path, options: dict[str, str], text: str) -> None:
+    async def work(lab: VolumeLab) -> None:
+        await lab.volumes.create("bad", options=options)
+        with pytest.raises(Internal, match=text):
+            await lab.volumes.acquire("bad", "c1")
+        await lab.volumes.remove("bad")
 
     run(tmp_path, work)
 
@@ -200,7 +318,7 @@ def test_copy_up_takes_everything_and_only_once(tmp_path: Path) -> None:
 
     async def work(lab: VolumeLab) -> None:
         await lab.volumes.create("data")
-        await lab.volumes.copy_up("data", str(rootfs), "/data")
+        await copy_up(lab.volumes, "data", str(rootfs), "/data")
         target = tmp_path / "volumes/data/_data"
         file, top = os.stat(target / "file"), os.stat(target)
         assert (file.st_uid, file.st_gid, file.st_mtime_ns) == (7, 8, 2_000_000_003)
@@ -213,7 +331,7 @@ def test_copy_up_takes_everything_and_only_once(tmp_path: Path) -> None:
         assert os.lstat(target / "null").st_rdev == os.makedev(1, 3)
         assert (top.st_uid, top.st_gid, stat.S_IMODE(top.st_mode)) == (9, 10, 0o2750)
         (rootfs / "data/more").write_text("late")
-        await lab.volumes.copy_up("data", str(rootfs), "/data")
+        await copy_up(lab.volumes, "data", str(rootfs), "/data")
         assert not (target / "more").exists()
 
     run(tmp_path, work)
@@ -230,7 +348,7 @@ def test_copy_up_never_leaves_the_image(tmp_path: Path) -> None:
     async def work(lab: VolumeLab) -> None:
         await lab.volumes.create("data")
         for destination in ("/data", "/more", "/missing", "/../host"):
-            await lab.volumes.copy_up("data", str(rootfs), destination)
+            await copy_up(lab.volumes, "data", str(rootfs), destination)
         assert os.listdir(tmp_path / "volumes/data/_data") == []
 
     run(tmp_path, work)
@@ -244,6 +362,7 @@ def test_restart_finishes_what_was_begun(tmp_path: Path) -> None:
         await lab.volumes.create("pending", pending_for="here")
         await lab.volumes.create("confirmed", pending_for="removed-later")
         await lab.volumes.confirm("removed-later")
+        assert lab.volumes.get("confirmed").pending_for == ""
         (tmp_path / "volumes/lost/_data/file").write_text("dear")
         await lab.db.delete(KIND, "lost")
         os.rename(tmp_path / "volumes/mine", tmp_path / "volumes/.moved")
@@ -322,6 +441,6 @@ def test_killed_or_failing_at_every_step(tmp_path: Path, operation: str, action:
 def test_prune_leaves_volumes_with_options(tmp_path: Path) -> None:
     async def work(lab: VolumeLab) -> None:
         await lab.volumes.create("kept", options={"type": "tmpfs", "device": "tmpfs"})
-        assert await lab.volumes.prune({"all": ("true",)}) == ([], 0)
+        assert await lab.prune({"all": ("true",)}) == ([], 0)
 
     run(tmp_path, work)
