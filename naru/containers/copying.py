@@ -11,6 +11,7 @@ from naru.base.errors import Conflict, InvalidParameter
 from naru.base.ids import new_id
 from naru.containers import labels
 from naru.containers.deps import Deps
+from naru.containers.image_mounts import key_of
 from naru.containers.model import Container
 from naru.kernel.threads import offload
 from naru.kernel.view import ViewMount
@@ -90,6 +91,9 @@ class Copying:
             mounts = []
             for number, mount in enumerate(container.mounts):
                 source, subpath = mount.source, mount.subpath
+                if mount.type == "image":
+                    visit = deps.image_mounts.visit(key_of(container.id, number))
+                    source = await held.enter_async_context(visit)
                 if mount.type == "volume":
                     held.push_async_callback(deps.volumes.release, mount.name, token)
                     source = await deps.volumes.acquire(mount.name, token)

@@ -162,6 +162,7 @@ class Creator:
         AFTER_VOLUMES()
         undo.push("snapshot", lambda: deps.snapshots.remove(container.id))
         await deps.snapshots.create(container.id, image.top_chain)
+        container = await deps.image_mounts.pin(container, deps.images, undo)
         AFTER_SNAPSHOT()
         if any(not mount.no_copy for mount in made):
             await self._copy_up(container, made)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from naru.base.tasks import TaskRegistry
+from naru.containers.image_mounts import ImageMounts
 from naru.containers.rootfs import RootMounts
 from naru.containers.store import ContainerStore
 from naru.images.service import ImageService
@@ -65,6 +66,7 @@ class Deps:
     images: ImageService
     snapshots: Snapshots
     roots: RootMounts
+    image_mounts: ImageMounts
     volumes: Volumes
     network: NetworkService
     runtime: Runtime

@@ -67,6 +67,7 @@ class MountPoint(Struct, kw_only=True, frozen=True):
     anonymous: bool = False
     driver_opts: dict[str, str] | None = None
     labels: dict[str, str] | None = None
+    image_id: str = ""
 
 
 class Container(Struct, kw_only=True, frozen=True):

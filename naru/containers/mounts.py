@@ -101,10 +101,7 @@ def parse_mount(mount: Mount) -> MountPoint:
         case "tmpfs":
             return _tmpfs_mount(mount, destination)
         case "image":
-            raise InvalidParameter(
-                'mount type "image" is not offered by this release of Naru; copy the files '
-                "into a volume, or into the image"
-            )
+            return _image_mount(mount, destination)
         case _:
             raise InvalidParameter(
                 f'invalid mount config for type "{mount.type}": mount type unknown'
@@ -191,6 +188,18 @@ def _volume_mount(mount: Mount, destination: str) -> MountPoint:
         no_copy=bool(options and options.no_copy),
         anonymous=not mount.source, driver_opts=driver.options if driver else None,
         labels=options.labels if options else None,
+    )  # fmt: skip
+
+
+def _image_mount(mount: Mount, destination: str) -> MountPoint:
+    if not mount.source:
+        raise InvalidParameter(
+            'invalid mount config for type "image": field Source must not be empty'
+        )
+    subpath = clean_subpath(mount, mount.image_options.subpath if mount.image_options else "")
+    return MountPoint(
+        type="image", name=mount.source, destination=destination, rw=False, subpath=subpath,
+        propagation="rprivate",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
 from naru.containers.deps import Deps, Settings
 from naru.containers.links import linked
 from naru.containers.model import Container, MountPoint
-from naru.kernel.files import open_beneath, write_atomic
+from naru.kernel.files import open_in_root, write_atomic
 from naru.kernel.mount import bind, mount_tmpfs
 from naru.kernel.threads import offload
 from naru.network.model import Attachment
@@ -61,8 +61,10 @@ async def prepare(deps: Deps, container: Container, attachment: Attachment) -> P
     """Raises: StartFailed, InvalidParameter, Conflict."""
     volumes: dict[str, str] = {}
     for number, mount in enumerate(container.mounts):
-        if mount.type == "volume":
-            path = await deps.volumes.acquire(mount.name, container.id)
+        if mount.type in ("volume", "image"):
+            path = mount.source
+            if mount.type == "volume":
+                path = await deps.volumes.acquire(mount.name, container.id)
             if mount.subpath:
                 target = os.path.join(deps.settings.subpath_dir(container.id), str(number))
                 path = await offload(_bind_subpath, path, mount, target)
@@ -244,7 +246,7 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
     if mount.type == "tmpfs":
         return tmpfs_mount(mount.destination, ",".join(mount.options), read_only=not mount.rw)
     source = mount.source
-    if mount.type == "volume":
+    if mount.type in ("volume", "image"):
         source = volumes[mount.destination]
     elif not os.path.exists(source):
         if "create" not in mount.options:
@@ -263,16 +265,17 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
 
 
 def _bind_subpath(volume: str, mount: MountPoint, target: str) -> str:
-    """A part of a volume, bound where no container can exchange it for a link. `target`, made."""
+    """A part of a volume or image, found with that as the root, and bound where no container can
+    exchange it for a link. `target`, made."""
     volume_fd = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            part_fd = open_beneath(volume_fd, mount.subpath, os.O_PATH)
+            part_fd = open_in_root(volume_fd, mount.subpath, os.O_PATH)
         except OSError as error:
             kind = NotFound if error.errno == errno.ENOENT else StartFailed
             raise kind(
                 f"cannot access path {os.path.join(volume, mount.subpath)}: subpath "
-                f"{mount.subpath!r} of volume {mount.name}: "
+                f"{mount.subpath!r} of {mount.type} {mount.name}: "
                 f"{(error.strerror or 'it cannot be opened').lower()}"
             ) from error
         try:

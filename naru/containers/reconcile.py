@@ -26,6 +26,7 @@ from naru.base.clock import now_ns
 from naru.base.errors import NaruError
 from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
+from naru.containers.image_mounts import keys_of
 from naru.containers.lifecycle import Lifecycle
 from naru.containers.model import UNKNOWN_EXIT_CODE, Container, Intent, State
 from naru.containers.order import needed_by, waits_of
@@ -62,7 +63,7 @@ class Reconciler:
                 log.exception("container %s could not be brought up to date", container.name)
         for identifier in adopted:
             self._recipe.adopt(identifier)
-            self._adopt_volumes(adopted[identifier])
+            self._adopt_mounts(adopted[identifier])
         await deps.network.reconcile(
             {identifier: attachment_of(container) for identifier, container in adopted.items()}
         )
@@ -126,7 +127,9 @@ class Reconciler:
         await self._deps.store.put(container)
         return container
 
-    def _adopt_volumes(self, container: Container) -> None:
+    def _adopt_mounts(self, container: Container) -> None:
+        for key in keys_of(container):
+            self._deps.image_mounts.adopt(key)
         for mount in container.mounts:
             if mount.type == "volume":
                 self._deps.volumes.adopt(mount.name, container.id)
@@ -159,6 +162,9 @@ class Reconciler:
         for name in await offload(_mounted, deps.settings.exec_root):
             if name not in adopted:
                 await self._recipe.clear(name)
+        for name in await offload(_names, os.path.join(deps.settings.exec_root, "images")):
+            if name.partition(".")[0] not in adopted:
+                await deps.image_mounts.release_run(name)
         directory = os.path.join(deps.settings.data_root, "containers")
         for name in await offload(_names, directory):
             if deps.store.get(name) is None and name not in deps.store.damaged:

@@ -81,6 +81,7 @@ class Remover:
         await self._recipe.clear(container.id)
         REMOVE_CLEARED()
         await deps.snapshots.remove(container.id)
+        await deps.image_mounts.unpin(container)
         REMOVE_SNAPSHOT()
         await offload(deps.snapshots.trash.discard, deps.settings.container_dir(container.id))
         REMOVE_FILES()

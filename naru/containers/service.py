@@ -9,6 +9,7 @@ from naru.containers.deps import Deps
 from naru.containers.execs import Execs
 from naru.containers.files import Files
 from naru.containers.health import HealthMonitor
+from naru.containers.image_mounts import keys_of
 from naru.containers.lifecycle import Lifecycle
 from naru.containers.model import Container
 from naru.containers.observe import Observe
@@ -47,6 +48,7 @@ class Containers:
         await self.health.load(self.store)
         wanted = await self.reconciler.reconcile()
         known = {item.id for item in self.store} | set(self.store.damaged)
+        known.update(key for item in self.store for key in keys_of(item))
         await self.deps.images.collect_garbage(known)
         self.deps.tasks.spawn("restart policies", self.reconciler.start_wanted(wanted))
 
@@ -55,11 +57,11 @@ class Containers:
         self.copying.close()
 
     def image_users(self, image_id: str) -> list[ImageUse]:
-        """The containers made from an image."""
+        """The containers made from an image, or that mount it."""
         return [
             ImageUse(item.id, item.state.status in ("running", "paused", "restarting"))
             for item in self.store
-            if item.image_id == image_id
+            if item.image_id == image_id or any(m.image_id == image_id for m in item.mounts)
         ]
 
     def volume_users(self, name: str) -> list[str]:

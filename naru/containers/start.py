@@ -77,6 +77,7 @@ class Recipe:
             undo.push("clear", lambda: self.clear(container.id))
             self._runs.add(container.id)
             await deps.roots.hold_for_run(container.id)
+            await deps.image_mounts.hold_all(container)
             START_MOUNTED()
             attachment = await self._attach(container)
             START_ATTACHED()
@@ -181,6 +182,8 @@ class Recipe:
             deps.network.detach(identifier),
             deps.roots.release_run(identifier),
         ]
+        if container is not None:
+            steps.append(deps.image_mounts.release_all(container))
         if container is None or not self._settled or has_extras(container):
             steps.append(offload(self._unmount_extras, identifier))
         for result in await asyncio.gather(*steps, return_exceptions=True):

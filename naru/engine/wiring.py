@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from naru.base.errors import Internal
 from naru.base.tasks import TaskRegistry
 from naru.containers import deps as container_deps
+from naru.containers.image_mounts import ImageMounts
 from naru.containers.rootfs import RootMounts
 from naru.containers.service import Containers
 from naru.containers.service import build as build_containers
@@ -113,7 +114,9 @@ def _make_private(config: Config) -> None:
     """
     os.chmod(config.data_root, 0o700)
     os.chmod(config.exec_root, 0o711)
-    folders = [os.path.join(config.exec_root, name) for name in ("rootfs", "shm", "runtime")]
+    folders = [
+        os.path.join(config.exec_root, name) for name in ("rootfs", "images", "shm", "runtime")
+    ]
     folders += [os.path.join(config.data_root, name) for name in ("containers", "spill")]
     for folder in folders:
         os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -158,6 +161,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
             images=images,
             snapshots=snapshots,
             roots=RootMounts(snapshots, os.path.join(config.exec_root, "rootfs")),
+            image_mounts=ImageMounts(snapshots, os.path.join(config.exec_root, "images")),
             volumes=volumes,
             network=network,
             runtime=runtime,

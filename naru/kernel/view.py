@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from naru.kernel import syscalls
 from naru.kernel.confine import confine
-from naru.kernel.files import open_beneath, open_in_root
+from naru.kernel.files import open_in_root
 
 _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 0x02, 0x04, 0x08
 _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
@@ -24,7 +24,7 @@ _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
 class ViewMount:
     """`source`, a host path, is seen at `destination` in the container.
 
-    `subpath`: only this part of it, which is reached through no link (containers write there).
+    `subpath`: only this part of it; links on the way lead to places in `source`.
     """
 
     destination: str
@@ -63,7 +63,7 @@ def _clone_of(mount: ViewMount) -> int:
         return _clone(mount.source, recursive=True, writable=mount.writable)
     whole = os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        part = open_beneath(whole, mount.subpath, os.O_PATH)
+        part = open_in_root(whole, mount.subpath, os.O_PATH)
     finally:
         os.close(whole)
     try:

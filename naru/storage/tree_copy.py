@@ -1,38 +1,56 @@
 """Copying a directory tree with all that belongs to its files: owner, mode, times, attributes.
 
-Both sides are reached by directory descriptors only; no link is followed, hard links stay linked,
-holes stay holes. Device nodes, FIFOs and sockets' places are made anew.
+Both sides are reached by directory descriptors only, and containers may change both meanwhile: no
+link is followed, what was looked at is what is opened, and no FIFO or device ever is. Hard links
+stay linked, holes stay holes. Device nodes and FIFOs are made anew, sockets are left out.
 """
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from naru.kernel.files import open_beneath
 
+_NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHARE_BLOCKS = 0x40049409  # FICLONE, ioctl_ficlone(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SKIPPED_XATTRS = ("trusted.overlay.", "security.selinux")
 _MAX_DEPTH = 400
 _COPY_BYTES = 8 << 20
 
 
-def copy_tree(source_fd: int, target_fd: int) -> None:
+@dataclass(slots=True)
+class Copied:
+    """How many files share their blocks with the original, how many were written, and what of the
+    tree has no copy."""
+
+    shared: int = 0
+    written: int = 0
+    sockets: int = 0
+
+
+def copy_tree(source_fd: int, target_fd: int) -> Copied:
     """Make directory `target_fd` hold what `source_fd` holds, and be as it is.
 
-    Raises: OSError; what was copied before stays.
+    Blocks are shared where the file system can. Raises: OSError; what was copied before stays.
     """
-    _Copy(source_fd, target_fd).run()
+    return _Copy(source_fd, target_fd).run()
 
 
 class _Copy:
     def __init__(self, source_fd: int, target_fd: int) -> None:
         self._source, self._target = source_fd, target_fd
         self._linked: dict[tuple[int, int], bytes] = {}
+        self._copied = Copied()
+        self._shares = True
 
-    def run(self) -> None:
+    def run(self) -> Copied:
         self._directory(self._source, self._target, b"", 0)
+        return self._copied
 
     def _directory(self, source: int, target: int, path: bytes, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -40,20 +58,19 @@ class _Copy:
         with os.scandir(source) as entries:
             names = [os.fsencode(entry.name) for entry in entries]
         for name in names:
-            self._entry(source, target, name, path + b"/" + name if path else name, depth)
+            with contextlib.suppress(FileNotFoundError):  # it vanished meanwhile
+                self._entry(source, target, name, path + b"/" + name if path else name, depth)
         self._attributes(source, target, os.fstat(source))
 
     def _entry(self, source: int, target: int, name: bytes, path: bytes, depth: int) -> None:
         info = os.stat(name, dir_fd=source, follow_symlinks=False)
         kind = stat.S_IFMT(info.st_mode)
         if kind == stat.S_IFDIR:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=target)
-            with (
-                _opened(source, name, _DIRECTORY) as below,
-                _opened(target, name, _DIRECTORY) as made,
-            ):
-                self._directory(below, made, path, depth + 1)
+            with _opened(source, name, _DIRECTORY) as below:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=target)
+                with _opened(target, name, _DIRECTORY) as made:
+                    self._directory(below, made, path, depth + 1)
             return
         if info.st_nlink > 1 and self._link(info, target, name, path):
             return
@@ -61,12 +78,42 @@ class _Copy:
             self._file(source, target, name, info)
         elif kind == stat.S_IFLNK:
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-            self._owner_and_times(target, name, info)
-        elif kind != stat.S_IFSOCK:
+        elif kind == stat.S_IFSOCK:
+            self._copied.sockets += 1
+        else:
             os.mknod(name, info.st_mode, info.st_rdev, dir_fd=target)
             os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
-            os.chmod(name, stat.S_IMODE(info.st_mode), dir_fd=target)
+            self._mode(target, name, info)
+        if kind not in (stat.S_IFREG, stat.S_IFSOCK):
+            self._node_xattrs(source, target, name)
             self._owner_and_times(target, name, info)
+
+    @staticmethod
+    def _mode(target: int, name: bytes, info: os.stat_result) -> None:
+        """Of the node itself: `chmod` by name would follow a link that took its place."""
+        node = os.open(name, _NODE, dir_fd=target)
+        try:
+            if stat.S_IFMT(os.fstat(node).st_mode) == stat.S_IFMT(info.st_mode):
+                os.chmod(f"/proc/self/fd/{node}", stat.S_IMODE(info.st_mode))
+        finally:
+            os.close(node)
+
+    @staticmethod
+    def _node_xattrs(source: int, target: int, name: bytes) -> None:
+        """Of a link, FIFO or device, which are reached without being opened."""
+        node = os.open(name, _NODE, dir_fd=source)
+        try:
+            found = {item: os.getxattr(f"/proc/self/fd/{node}", item) for item in _xattrs(node)}
+        finally:
+            os.close(node)
+        if not found:
+            return
+        node = os.open(name, _NODE, dir_fd=target)
+        try:
+            for attribute, value in found.items():
+                _set_xattr(node, attribute, value)
+        finally:
+            os.close(node)
 
     def _link(self, info: os.stat_result, target: int, name: bytes, path: bytes) -> bool:
         key = (info.st_dev, info.st_ino)
@@ -74,22 +121,41 @@ class _Copy:
         if first == path:
             return False
         folder, _, base = first.rpartition(b"/")
-        with _opened(self._target, folder or b".", _DIRECTORY) as where:
-            os.link(base, name, src_dir_fd=where, dst_dir_fd=target, follow_symlinks=False)
+        try:
+            with _opened(self._target, folder or b".", _DIRECTORY) as where:
+                os.link(base, name, src_dir_fd=where, dst_dir_fd=target, follow_symlinks=False)
+        except FileNotFoundError:  # the first name vanished before it was copied
+            self._linked[key] = path
+            return False
         return True
 
     def _file(self, source: int, target: int, name: bytes, info: os.stat_result) -> None:
         create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        reading = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        reading = _open_regular(source, name)
+        if reading is None:
+            return  # something else by now
         try:
+            info = os.fstat(reading)
             writing = os.open(name, create, 0o600, dir_fd=target)
             try:
-                _copy_content(reading, writing, info.st_size)
+                self._content(reading, writing, info.st_size)
                 self._attributes(reading, writing, info)
             finally:
                 os.close(writing)
         finally:
             os.close(reading)
+
+    def _content(self, reading: int, writing: int, size: int) -> None:
+        if self._shares and size:
+            try:
+                fcntl.ioctl(writing, _SHARE_BLOCKS, reading)
+            except OSError:
+                self._shares = False  # another file system, or one that cannot
+            else:
+                self._copied.shared += 1
+                return
+        _copy_content(reading, writing, size)
+        self._copied.written += 1
 
     @staticmethod
     def _attributes(source: int, target: int, info: os.stat_result) -> None:
@@ -116,9 +182,21 @@ def _opened(dir_fd: int, name: bytes, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _xattrs(fd: int) -> list[str]:
+def _open_regular(folder: int, name: bytes) -> int | None:
+    """The regular file `name`, None when it is anything else: what is opened was looked at."""
+    node = os.open(name, _NODE, dir_fd=folder)
     try:
-        return os.listxattr(fd)
+        if not stat.S_ISREG(os.fstat(node).st_mode):
+            return None
+        return os.open(f"/proc/self/fd/{node}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(node)
+
+
+def _xattrs(fd: int) -> list[str]:
+    """Of what `fd` is, which may have been opened as a place only."""
+    try:
+        return os.listxattr(f"/proc/self/fd/{fd}")
     except OSError as error:
         if error.errno in (errno.ENOTSUP, errno.EPERM):
             return []
@@ -128,7 +206,7 @@ def _xattrs(fd: int) -> list[str]:
 def _set_xattr(fd: int, attribute: str, value: bytes) -> None:
     """A file system that knows no such attribute (tmpfs, NFS) is no reason to fail."""
     try:
-        os.setxattr(fd, attribute, value)
+        os.setxattr(f"/proc/self/fd/{fd}", attribute, value)
     except OSError as error:
         if error.errno not in (errno.ENOTSUP, errno.EPERM):
             raise

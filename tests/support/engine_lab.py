@@ -222,7 +222,15 @@ class EngineLab:
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
             if line.split()[4].startswith(f"{self.exec_root}/")
         ]
-        for folder in ("containers", "netns", "rootfs", "shm", "subpaths", "runtime/crun"):
+        for folder in (
+            "containers",
+            "netns",
+            "rootfs",
+            "images",
+            "shm",
+            "subpaths",
+            "runtime/crun",
+        ):
             with contextlib.suppress(FileNotFoundError):
                 found += [f"{folder}/{name}" for name in os.listdir(self.exec_root / folder)]
         bridge = self.bridge()
@@ -239,7 +247,7 @@ class EngineLab:
                 found += [
                     f"{folder}/{name}"
                     for name in os.listdir(self.data_root / folder)
-                    if name not in known
+                    if name.partition(".")[0] not in known
                 ]
         return found
 

@@ -19,6 +19,7 @@ from engine_lab import ApiError, EngineLab, engine_lab, until
 pytestmark = pytest.mark.root
 
 SECONDS = 3.0
+VOLUME_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,39 @@ def test_volumes_and_subpaths(lab: EngineLab, canary: Canary) -> None:
 
     with swapping(folder, link):
         assert during(SECONDS + 1, attempt) > 0
+
+
+def test_volumes_that_are_exchanged_under_everything(lab: EngineLab, canary: Canary) -> None:
+    """Subpaths with links, first fills and copies while a container exchanges their directories."""
+    lab.call("POST", "/volumes/create", {"Name": "all"})
+    box = lab.run("sleep", "1000", HostConfig={"Binds": ["all:/place"]})
+    folder, link = prepare(lab, box, "/place", canary)
+    (inside(lab, box, "/place") / "deep").symlink_to("d/sub")
+    part = {"Type": "volume", "Source": "all", "Target": "/v"}
+    options = [
+        {"Mounts": [{**part, "VolumeOptions": {"Subpath": "deep"}}]},
+        {"Mounts": [{**part, "VolumeOptions": {"Subpath": "d/sub/up"}}]},
+        {"Mounts": [{**part, "VolumeOptions": {"Subpath": "evil"}}]},
+        {"Binds": ["all:/place", "/place/d/anonymous", "/place/evil/anonymous"]},
+    ]
+    script = "cat /v/file /v/*/file /place/d/file; touch /v/x /place/d/x; chmod 777 /v /place/d"
+    turn = 0
+
+    def attempt() -> bool:
+        nonlocal turn
+        turn += 1
+        made = lab.create("sh", "-c", script, HostConfig=options[turn % len(options)])
+        try:
+            check_archive(lab.call("GET", f"/containers/{made}/archive?path=/v"))
+            lab.call("POST", f"/containers/{made}/start")
+            lab.wait(made)
+            assert Canary.SECRET not in lab.logs(made)
+        finally:
+            lab.call("DELETE", f"/containers/{made}?force=1&v=1")
+        return True
+
+    with swapping(folder, link):
+        assert during(VOLUME_SECONDS, attempt) > 0
 
 
 def test_work_in_a_swapping_container(lab: EngineLab, canary: Canary) -> None:

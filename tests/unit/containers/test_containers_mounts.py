@@ -59,7 +59,7 @@ def test_mount_forms() -> None:
     [
         Mount(type="bind", target="/b"), Mount(type="bind", source="a", target="/b"),
         Mount(type="volume"), Mount(type="tmpfs", source="/a", target="/b"),
-        Mount(type="npipe", source="a", target="/b"), Mount(type="image", source="a", target="/b"),
+        Mount(type="npipe", source="a", target="/b"), Mount(type="image", target="/b"),
     ],
 )  # fmt: skip
 def test_bad_mounts_are_refused(mount: Mount) -> None:
