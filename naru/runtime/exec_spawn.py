@@ -27,6 +27,7 @@ import msgspec
 
 from naru.base.errors import Conflict, StartFailed
 from naru.base.undo import run_to_end
+from naru.kernel.devices import open_null
 from naru.kernel.process import set_oom_score_adj, wait_readable
 from naru.kernel.spawn import Child, Spawner
 from naru.runtime.bundle import Bundle
@@ -83,6 +84,12 @@ class _Stdio:
         self.theirs[number] = reading if to_child else writing
         self.ours[number] = writing if to_child else reading
 
+    def fill(self) -> None:
+        """A null device for what is not connected; never the host's, see `open_null`."""
+        for number in (0, 1, 2):
+            if number not in self.theirs:
+                self.theirs[number] = open_null()
+
     def close_ours(self, number: int) -> None:
         if number in self.ours:
             os.close(self.ours.pop(number))
@@ -127,6 +134,7 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
         _offer_process(stdio, msgspec.json.encode(process))
         if terminal is None:
             _make_pipes(request, stdio)
+        stdio.fill()
         argv = _arguments(request.container_id, place.runtime, terminal)
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")
         _give_oom_score(child.pid, process)
@@ -241,6 +249,7 @@ async def _by_files(request: ExecRequest, place: ExecPlace) -> ExecSession:
             _make_terminal(request, stdio)
         else:
             _make_pipes(request, stdio)
+        stdio.fill()
         argv = place.runtime.arguments("--log", log, "exec", "--process", process)
         argv += ["--pid-file", pid_file, request.container_id]
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")

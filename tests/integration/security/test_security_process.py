@@ -87,6 +87,24 @@ def test_no_descriptor_of_the_engine_gets_in(lab: EngineLab, box: str) -> None:
             assert not target.startswith(("socket:", "anon_inode", "/tmp", "/var")), (how, listing)
 
 
+def test_the_hosts_null_device_is_never_given_away(lab: EngineLab, box: str) -> None:
+    """A runtime makes a workload the owner of its stdio: it could then close it to the host."""
+    host = os.stat("/dev/null")
+    probe = ("stat", "-L", "-c", "%d %i %u", "/proc/self/fd/0")
+    for how, (code, text) in {
+        "run": outcome(lab, *probe, User="1234"),
+        "exec": execute(lab, box, *probe, User="1234"),
+        "exec tty": execute(lab, box, *probe, User="1234", Tty=True),
+        "exec privileged": execute(lab, box, *probe, User="1234", Privileged=True),
+    }.items():
+        assert code == 0, (how, text)
+        device, inode, _ = text.split()
+        assert (int(device), int(inode)) != (host.st_dev, host.st_ino), how
+    attack = "chmod 0 /proc/self/fd/0; chmod 0 /proc/self/fd/1; chmod 0 /proc/self/fd/2"
+    execute(lab, box, "sh", "-c", attack, User="1234")
+    assert stat.S_IMODE(os.stat("/dev/null").st_mode) == 0o666
+
+
 @pytest.mark.parametrize("options", [[], ["no-new-privileges"]])
 def test_capabilities_and_filter(lab: EngineLab, options: list[str]) -> None:
     """Twice in run: the second time with the filter that was compiled for the first."""
