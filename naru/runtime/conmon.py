@@ -86,8 +86,8 @@ class Conmon:
                 )
             finally:
                 os.close(writing)
-            SPAWNED()
             try:
+                SPAWNED()
                 report = await _report_of(child, reading)
             except BaseException:
                 child.kill()

@@ -1,7 +1,9 @@
 """Containers as processes: their life, and what may happen to them."""
 
 import asyncio
+import errno
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from proc_harness import Rig, rig
 
 from naru.base.errors import Conflict, StartFailed
 from naru.kernel.process import ProcessId
+from naru.runtime import conmon
 from naru.runtime.crun import RuntimeBinary
 
 pytestmark = pytest.mark.root
@@ -258,6 +261,35 @@ def test_a_runtime_that_outlives_its_monitor_makes_nothing(tmp_path: Path) -> No
             assert r.leftovers() == []
 
     asyncio.run(scenario())
+
+
+def test_a_full_disk_after_the_monitor_was_spawned_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever conmon and the runtime are by then; and no zombie of ours."""
+    instants = random.Random(1)
+
+    def full() -> None:
+        time.sleep(instants.random() * 0.02)  # that far they get
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(conmon, "SPAWNED", full)
+
+    async def scenario() -> None:
+        async with rig(tmp_path) as r:
+            for number in range(40):
+                with pytest.raises(OSError, match="no space left"):
+                    await r.runtime.create(r.launch(f"c{number}", "sleep", "100"))
+                assert own_children() == before
+            assert r.leftovers() == []
+
+    before = own_children()
+    asyncio.run(scenario())
+
+
+def own_children() -> set[str]:
+    lists = Path("/proc/self/task").glob("*/children")
+    return {number for path in lists for number in path.read_text().split()}
 
 
 def test_a_cancelled_create_leaves_nothing(tmp_path: Path) -> None:
