@@ -327,9 +327,9 @@ def _close_others(actions: "ctypes.Array[ctypes.c_char]", kept: Sequence[int]) -
 def _set_attributes(attributes: "ctypes.Array[ctypes.c_char]", setsid: bool) -> None:
     libc = syscalls.libc
     nothing = ctypes.create_string_buffer(_SIGSET_SIZE)
-    everything = ctypes.create_string_buffer(_SIGSET_SIZE)
+    # Not sigfillset: it leaves out the C library's own 32 and 33, which would be ignored then.
+    everything = ctypes.create_string_buffer(b"\xff" * _SIGSET_SIZE, _SIGSET_SIZE)
     libc.sigemptyset(nothing)
-    libc.sigfillset(everything)
     libc.posix_spawnattr_setsigmask(attributes, nothing)
     libc.posix_spawnattr_setsigdefault(attributes, everything)
     flags = _SETSIGDEF | _SETSIGMASK | (_SETSID if setsid else 0)

@@ -49,6 +49,18 @@ def _run(spawner: Spawner, script: str) -> tuple[int, str]:
     return asyncio.run(run())
 
 
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_no_signal_is_blocked_or_ignored(hybrid: bool) -> None:
+    """Not even 32 and 33, which the C library keeps for itself."""
+    made = Spawner(hybrid=hybrid)
+    try:
+        status, output = _run(made, "grep -E 'Sig(Blk|Ign)' /proc/self/status")
+    finally:
+        made.close()
+    assert status == 0
+    assert output.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
 def test_children_do_not_see_the_unified_hierarchy(spawner: Spawner) -> None:
     before = mount.is_mount_point("/sys/fs/cgroup/unified")
     status, output = _run(spawner, "grep -c ' /sys/fs/cgroup/unified ' /proc/self/mountinfo")

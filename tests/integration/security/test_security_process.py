@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from attacks import PYTHON, REG, connect, execute, make_image, outcome, system, with_python
 from engine_lab import ApiError, EngineLab, engine_lab
+from engine_traffic import output
 
 pytestmark = pytest.mark.root
 
@@ -103,6 +104,17 @@ def test_the_hosts_null_device_is_never_given_away(lab: EngineLab, box: str) -> 
     attack = "chmod 0 /proc/self/fd/0; chmod 0 /proc/self/fd/1; chmod 0 /proc/self/fd/2"
     execute(lab, box, "sh", "-c", attack, User="1234")
     assert stat.S_IMODE(os.stat("/dev/null").st_mode) == 0o666
+
+
+SIGNALS = ("grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status")
+
+
+def test_no_signal_is_blocked_or_ignored(lab: EngineLab, box: str) -> None:
+    """Neither in the first process nor in an exec, and not 32 and 33 of the C library either."""
+    nothing = ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+    assert output(lab, *SIGNALS).split() == nothing
+    code, text = execute(lab, box, *SIGNALS)
+    assert (code, text.decode().split()) == (0, nothing)
 
 
 @pytest.mark.parametrize("options", [[], ["no-new-privileges"]])
