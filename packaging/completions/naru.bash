@@ -134,6 +134,115 @@ _naru_flags() {
         "volume rm") echo "--force -f --help" ;;
     esac
 }
+_naru_taking() {
+    case "$1" in
+        "attach") echo "--detach-keys" ;;
+        "commit") echo "--author -a --change -c --message -m" ;;
+        "create") echo "--add-host --annotation --attach -a --blkio-weight --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --ip --ip6 --ipc --isolation --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory -m --memory-reservation --memory-swap --memory-swappiness --mount --name --network --network-alias --oom-score-adj --pid --pids-limit --platform --publish -p --publish-source --pull --restart --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w" ;;
+        "events") echo "--filter -f --format --since --until" ;;
+        "exec") echo "--detach-keys --env -e --env-file --user -u --workdir -w" ;;
+        "export") echo "--output -o" ;;
+        "history") echo "--format" ;;
+        "images") echo "--filter -f --format" ;;
+        "import") echo "--change -c --message -m --platform" ;;
+        "info") echo "--format -f" ;;
+        "inspect") echo "--format -f --type" ;;
+        "kill") echo "--signal -s" ;;
+        "load") echo "--input -i" ;;
+        "logs") echo "--since --tail -n --until" ;;
+        "ps") echo "--filter -f --format --last -n" ;;
+        "restart") echo "--signal -s --timeout -t" ;;
+        "run") echo "--add-host --annotation --attach -a --blkio-weight --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --ip --ip6 --ipc --isolation --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory -m --memory-reservation --memory-swap --memory-swappiness --mount --name --network --network-alias --oom-score-adj --pid --pids-limit --platform --publish -p --publish-source --pull --restart --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --detach-keys" ;;
+        "save") echo "--output -o" ;;
+        "start") echo "--detach-keys" ;;
+        "stats") echo "--format" ;;
+        "stop") echo "--signal -s --timeout -t" ;;
+        "update") echo "--blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --restart" ;;
+        "version") echo "--format -f" ;;
+        "container attach") echo "--detach-keys" ;;
+        "container commit") echo "--author -a --change -c --message -m" ;;
+        "container create") echo "--add-host --annotation --attach -a --blkio-weight --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --ip --ip6 --ipc --isolation --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory -m --memory-reservation --memory-swap --memory-swappiness --mount --name --network --network-alias --oom-score-adj --pid --pids-limit --platform --publish -p --publish-source --pull --restart --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w" ;;
+        "container exec") echo "--detach-keys --env -e --env-file --user -u --workdir -w" ;;
+        "container export") echo "--output -o" ;;
+        "container inspect") echo "--format -f" ;;
+        "container kill") echo "--signal -s" ;;
+        "container list") echo "--filter -f --format --last -n" ;;
+        "container logs") echo "--since --tail -n --until" ;;
+        "container ls") echo "--filter -f --format --last -n" ;;
+        "container prune") echo "--filter" ;;
+        "container ps") echo "--filter -f --format --last -n" ;;
+        "container restart") echo "--signal -s --timeout -t" ;;
+        "container run") echo "--add-host --annotation --attach -a --blkio-weight --blkio-weight-device --cap-add --cap-drop --cgroup-parent --cgroupns --cidfile --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --device --device-cgroup-rule --device-read-bps --device-read-iops --device-write-bps --device-write-iops --dns --dns-option --dns-search --domainname --entrypoint --env -e --env-file --expose --gpus --group-add --health-cmd --health-interval --health-retries --health-start-interval --health-start-period --health-timeout --hostname -h --ip --ip6 --ipc --isolation --label -l --label-file --link --link-local-ip --log-driver --log-opt --mac-address --memory -m --memory-reservation --memory-swap --memory-swappiness --mount --name --network --network-alias --oom-score-adj --pid --pids-limit --platform --publish -p --publish-source --pull --restart --runtime --security-opt --shm-size --stop-signal --stop-timeout --storage-opt --sysctl --tmpfs --ulimit --user -u --userns --uts --volume -v --volume-driver --volumes-from --workdir -w --detach-keys" ;;
+        "container start") echo "--detach-keys" ;;
+        "container stats") echo "--format" ;;
+        "container stop") echo "--signal -s --timeout -t" ;;
+        "container update") echo "--blkio-weight --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-shares -c --cpus --cpuset-cpus --cpuset-mems --memory -m --memory-reservation --memory-swap --pids-limit --restart" ;;
+        "context create") echo "--description --docker --from" ;;
+        "context inspect") echo "--format -f" ;;
+        "context list") echo "--format" ;;
+        "context ls") echo "--format" ;;
+        "context update") echo "--description --docker" ;;
+        "image history") echo "--format" ;;
+        "image import") echo "--change -c --message -m --platform" ;;
+        "image inspect") echo "--format -f" ;;
+        "image list") echo "--filter -f --format" ;;
+        "image load") echo "--input -i" ;;
+        "image ls") echo "--filter -f --format" ;;
+        "image prune") echo "--filter" ;;
+        "image save") echo "--output -o" ;;
+        "network connect") echo "--alias --driver-opt --gw-priority --ip --ip6 --link --link-local-ip" ;;
+        "network create") echo "--aux-address --config-from --driver -d --gateway --ip-range --ipam-driver --ipam-opt --label --opt -o --scope --subnet" ;;
+        "network inspect") echo "--format -f" ;;
+        "network list") echo "--filter -f --format" ;;
+        "network ls") echo "--filter -f --format" ;;
+        "network ports") echo "--filter -f --format" ;;
+        "network prune") echo "--filter" ;;
+        "system df") echo "--format" ;;
+        "system doctor") echo "--format -f" ;;
+        "system events") echo "--filter -f --format --since --until" ;;
+        "system info") echo "--format -f" ;;
+        "system prune") echo "--filter" ;;
+        "volume create") echo "--driver -d --label --opt -o" ;;
+        "volume inspect") echo "--format -f" ;;
+        "volume list") echo "--filter -f --format" ;;
+        "volume ls") echo "--filter -f --format" ;;
+        "volume prune") echo "--filter" ;;
+    esac
+}
+_naru_values() {
+    case "$1 $2" in
+        "create --link") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "create --network") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "create --pull") echo "always missing never" ;;
+        "create --restart") echo "always no on-failure unless-stopped" ;;
+        "create --volumes-from") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "run --link") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "run --network") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "run --pull") echo "always missing never" ;;
+        "run --restart") echo "always no on-failure unless-stopped" ;;
+        "run --volumes-from") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "container create --link") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "container create --network") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "container create --pull") echo "always missing never" ;;
+        "container create --restart") echo "always no on-failure unless-stopped" ;;
+        "container create --volumes-from") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "container run --link") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "container run --network") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "container run --pull") echo "always missing never" ;;
+        "container run --restart") echo "always no on-failure unless-stopped" ;;
+        "container run --volumes-from") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "network connect --link") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
+        "network create --config-from") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "network create --driver") echo "bridge ipvlan macvlan" ;;
+        "network create -d") echo "bridge ipvlan macvlan" ;;
+        "network create --scope") echo "global local swarm" ;;
+        "network create --opt") echo "com.docker.network.bridge.enable_icc= com.docker.network.bridge.enable_ip_masquerade= com.docker.network.bridge.gateway_mode_ipv4= com.docker.network.bridge.gateway_mode_ipv6= com.docker.network.bridge.host_binding_ipv4= com.docker.network.bridge.name= com.docker.network.driver.mtu= ipvlan_mode= macvlan_mode= parent=" ;;
+        "network list --filter") echo "dangling= driver= id= label= name= scope= type=" ;;
+        "network ls --filter") echo "dangling= driver= id= label= name= scope= type=" ;;
+        "network ports --filter") echo "container= network= port=" ;;
+        "network prune --filter") echo "label= label!= until=" ;;
+    esac
+}
 _naru_names() {
     case "$1" in
         "attach") naru ps --format '{{.Names}}' 2>/dev/null ;;
@@ -189,6 +298,7 @@ _naru_names() {
         "container wait") naru ps -a --format '{{.Names}}' 2>/dev/null ;;
         "context export") naru context ls -q 2>/dev/null ;;
         "context inspect") naru context ls -q 2>/dev/null ;;
+        "context remove") naru context ls -q 2>/dev/null ;;
         "context rm") naru context ls -q 2>/dev/null ;;
         "context update") naru context ls -q 2>/dev/null ;;
         "context use") naru context ls -q 2>/dev/null ;;
@@ -197,43 +307,59 @@ _naru_names() {
         "image rm") naru images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null ;;
         "image save") naru images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null ;;
         "image tag") naru images --format '{{.Repository}}:{{.Tag}}' 2>/dev/null ;;
-        "network connect") naru network ls --format '{{.Name}}' 2>/dev/null ;;
-        "network disconnect") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "network connect") case "$2" in 0) naru network ls --format '{{.Name}}' 2>/dev/null ;; 1) naru ps -a --format '{{.Names}}' 2>/dev/null ;; esac ;;
+        "network disconnect") case "$2" in 0) naru network ls --format '{{.Name}}' 2>/dev/null ;; 1) naru ps -a --format '{{.Names}}' 2>/dev/null ;; esac ;;
         "network inspect") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "network remove") naru network ls --format '{{.Name}}' 2>/dev/null ;;
         "network rm") naru network ls --format '{{.Name}}' 2>/dev/null ;;
         "volume inspect") naru volume ls -q 2>/dev/null ;;
+        "volume remove") naru volume ls -q 2>/dev/null ;;
         "volume rm") naru volume ls -q 2>/dev/null ;;
     esac
 }
 _naru() {
-    local current="${COMP_WORDS[COMP_CWORD]}" path="" word at=1
-    while [ "$at" -lt "$COMP_CWORD" ]; do
-        word="${COMP_WORDS[at]}"
-        case "$word" in
-            --config|--context|-c|--host|-H|--log-level|-l|--tlscacert|--tlscert|--tlskey) if [ -z "$path" ]; then at=$((at + 1)); fi ;;
-            -*) ;;
-            *)
-                if [ -z "$path" ]; then
-                    path="$word"
-                    case "$word" in completion|container|context|image|network|system|volume) ;; *) break ;; esac
-                else
-                    path="$path $word"
-                    break
-                fi
-                ;;
-        esac
-        at=$((at + 1))
+    local words=("${COMP_WORDS[@]:1:COMP_CWORD}") path="" done="" taking="" flag="" given=0 word
+    local current="${COMP_WORDS[COMP_CWORD]}" last=$((COMP_CWORD - 1)) at
+    for ((at = 0; at < last; at++)); do
+        word="${words[at]}"
+        if [ -z "$done" ]; then
+            case "$word" in
+                --config|--context|-c|--host|-H|--log-level|-l|--tlscacert|--tlscert|--tlskey) if [ -z "$path" ]; then at=$((at + 1)); fi ;;
+                -*) ;;
+                *)
+                    if [ -z "$path" ]; then
+                        path="$word"
+                        case "$word" in completion|container|context|image|network|system|volume) ;; *) done=1 ;; esac
+                    else
+                        path="$path $word"
+                        done=1
+                    fi
+                    if [ -n "$done" ]; then taking=" $(_naru_taking "$path") "; fi
+                    ;;
+            esac
+        elif [[ "$word" == -* && "$taking" == *" $word "* ]]; then
+            at=$((at + 1))
+            if [ "${words[at]}" = "=" ] && [ "$at" -lt "$last" ]; then at=$((at + 1)); fi
+            if [ "$at" -eq "$last" ]; then flag="$word"; fi
+        elif [[ "$word" != -* ]]; then
+            given=$((given + 1))
+        fi
     done
     local IFS=$' \t\n'
-    case "$current" in
-        -*) COMPREPLY=($(compgen -W "$(_naru_flags "$path")" -- "$current")) ;;
-        *)
-            COMPREPLY=($(compgen -W "$(_naru_words "$path") $(_naru_names "$path")" -- "$current"))
-            if [ "${#COMPREPLY[@]}" -eq 0 ]; then
-                COMPREPLY=($(compgen -f -- "$current"))
-            fi
-            ;;
-    esac
+    if [ "$current" = "=" ]; then current=""; fi
+    if [ -n "$flag" ]; then
+        COMPREPLY=($(compgen -W "$(_naru_values "$path" "$flag")" -- "$current"))
+        if [[ "${#COMPREPLY[@]}" -eq 1 && "${COMPREPLY[0]}" == *= ]]; then
+            compopt -o nospace 2>/dev/null
+        fi
+        if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
+    elif [[ "$current" == -* ]]; then
+        COMPREPLY=($(compgen -W "$(_naru_flags "$path")" -- "$current"))
+    else
+        word="$(_naru_words "$path") $(_naru_names "$path" "$given")"
+        COMPREPLY=($(compgen -W "$word" -- "$current"))
+        if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
+    fi
     if declare -F __ltrim_colon_completions >/dev/null; then
         __ltrim_colon_completions "$current"
     fi

@@ -9,49 +9,17 @@ from __future__ import annotations
 import sys
 
 from naru.cli.command import Command
+from naru.cli.completion_lists import LISTS, argument_list, value_lists
 from naru.cli.flags import BOOL, Flag
 from naru.cli.main import GLOBAL_FLAGS, load_command
 from naru.cli.words import COMMANDS, GROUPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from naru.cli.flags import Values
     from naru.cli.session import Session
-
-_RUNNING = frozenset(("attach", "exec", "kill", "pause", "port", "restart", "stats", "stop", "top"))
-_ANY = frozenset((
-    "commit", "cp", "diff", "export", "logs", "rename", "rm", "start", "unpause", "update", "wait",
-    "inspect",
-))  # fmt: skip
-_IMAGES = frozenset(("create", "history", "push", "rmi", "run", "save", "tag"))
-LISTS = {
-    "running": "naru ps --format '{{.Names}}'",
-    "containers": "naru ps -a --format '{{.Names}}'",
-    "images": "naru images --format '{{.Repository}}:{{.Tag}}'",
-    "volumes": "naru volume ls -q",
-    "networks": "naru network ls --format '{{.Name}}'",
-    "contexts": "naru context ls -q",
-}
-
-
-def argument_list(path: str) -> str:
-    """Which list completes the arguments of the command at `path`; empty for none."""
-    group, _, word = path.rpartition(" ")
-    if group in ("volume", "network", "context"):
-        takes = word in ("rm", "inspect", "use", "export", "update", "connect", "disconnect")
-        return f"{group}s" if takes else ""
-    if group == "image":
-        return "images" if word in ("history", "inspect", "rm", "save", "tag") else ""
-    if group in ("", "container"):
-        if word in _RUNNING:
-            return "running"
-        if word in _ANY:
-            return "containers"
-        if word in _IMAGES:
-            return "images"
-    return ""
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -90,47 +58,78 @@ def bash_script() -> str:
     for path, entry in commands():
         flags = " ".join(_flag_words(load_command(entry).flags.all))
         lines.append(f'        "{path}") echo "{flags}" ;;')
+    lines += ["    esac", "}", "_naru_taking() {", '    case "$1" in']
+    for path, entry in commands():
+        taking = [flag for flag in load_command(entry).flags.all if flag.kind is not BOOL]
+        if taking:
+            lines.append(f'        "{path}") echo "{" ".join(_flag_words(taking)[:-1])}" ;;')
+    lines += ["    esac", "}", "_naru_values() {", '    case "$1 $2" in']
+    for path, _ in commands():
+        for flag, chosen in value_lists(path).items():
+            lines.append(f'        "{path} {flag}") {_asked(chosen)} ;;')
     lines += ["    esac", "}", "_naru_names() {", '    case "$1" in']
     for path, _ in commands():
-        chosen = argument_list(path)
-        if chosen:
-            lines.append(f'        "{path}") {LISTS[chosen]} 2>/dev/null ;;')
+        lists = [argument_list(path, position) for position in range(2)]
+        if lists[0] == lists[1] != "":
+            lines.append(f'        "{path}") {_asked(lists[0])} ;;')
+        elif any(lists):
+            cases = "".join(f" {at}) {_asked(one)} ;;" for at, one in enumerate(lists))
+            lines.append(f'        "{path}") case "$2" in{cases} esac ;;')
     lines += ["    esac", "}"]
     return "\n".join(lines) + _BASH_TAIL.replace("@GLOBAL@", "|".join(_taking_values())).replace(
         "@GROUPS@", "|".join(sorted(GROUPS))
     )
 
 
+def _asked(chosen: str) -> str:
+    """The shell's words that print a list."""
+    return f"{LISTS[chosen]} 2>/dev/null" if chosen in LISTS else f'echo "{chosen}"'
+
+
 _BASH_TAIL = """
 _naru() {
-    local current="${COMP_WORDS[COMP_CWORD]}" path="" word at=1
-    while [ "$at" -lt "$COMP_CWORD" ]; do
-        word="${COMP_WORDS[at]}"
-        case "$word" in
-            @GLOBAL@) if [ -z "$path" ]; then at=$((at + 1)); fi ;;
-            -*) ;;
-            *)
-                if [ -z "$path" ]; then
-                    path="$word"
-                    case "$word" in @GROUPS@) ;; *) break ;; esac
-                else
-                    path="$path $word"
-                    break
-                fi
-                ;;
-        esac
-        at=$((at + 1))
+    local words=("${COMP_WORDS[@]:1:COMP_CWORD}") path="" done="" taking="" flag="" given=0 word
+    local current="${COMP_WORDS[COMP_CWORD]}" last=$((COMP_CWORD - 1)) at
+    for ((at = 0; at < last; at++)); do
+        word="${words[at]}"
+        if [ -z "$done" ]; then
+            case "$word" in
+                @GLOBAL@) if [ -z "$path" ]; then at=$((at + 1)); fi ;;
+                -*) ;;
+                *)
+                    if [ -z "$path" ]; then
+                        path="$word"
+                        case "$word" in @GROUPS@) ;; *) done=1 ;; esac
+                    else
+                        path="$path $word"
+                        done=1
+                    fi
+                    if [ -n "$done" ]; then taking=" $(_naru_taking "$path") "; fi
+                    ;;
+            esac
+        elif [[ "$word" == -* && "$taking" == *" $word "* ]]; then
+            at=$((at + 1))
+            if [ "${words[at]}" = "=" ] && [ "$at" -lt "$last" ]; then at=$((at + 1)); fi
+            if [ "$at" -eq "$last" ]; then flag="$word"; fi
+        elif [[ "$word" != -* ]]; then
+            given=$((given + 1))
+        fi
     done
     local IFS=$' \\t\\n'
-    case "$current" in
-        -*) COMPREPLY=($(compgen -W "$(_naru_flags "$path")" -- "$current")) ;;
-        *)
-            COMPREPLY=($(compgen -W "$(_naru_words "$path") $(_naru_names "$path")" -- "$current"))
-            if [ "${#COMPREPLY[@]}" -eq 0 ]; then
-                COMPREPLY=($(compgen -f -- "$current"))
-            fi
-            ;;
-    esac
+    if [ "$current" = "=" ]; then current=""; fi
+    if [ -n "$flag" ]; then
+        COMPREPLY=($(compgen -W "$(_naru_values "$path" "$flag")" -- "$current"))
+        if [[ "${#COMPREPLY[@]}" -eq 1 && "${COMPREPLY[0]}" == *= ]]; then
+            compopt -o nospace 2>/dev/null
+        fi
+        if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
+    elif [[ "$current" == -* ]]; then
+        COMPREPLY=($(compgen -W "$(_naru_flags "$path")" -- "$current"))
+    else
+        word="$(_naru_words "$path") $(_naru_names "$path" "$given")"
+        COMPREPLY=($(compgen -W "$word" -- "$current"))
+        if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
+    fi
     if declare -F __ltrim_colon_completions >/dev/null; then
         __ltrim_colon_completions "$current"
     fi
@@ -179,19 +178,25 @@ def fish_script() -> str:
         group, _, word = path.rpartition(" ")
         where = f"'__naru_only {group}'" if group else "__naru_first"
         lines.append(f"complete -c naru -n {where} -a {word} -d {_fish_text(command.summary)}")
-        lines += [_fish_flag(f"'__naru_at {path}'", flag) for flag in command.flags.all]
-        chosen = argument_list(path)
-        if chosen:
-            listed = LISTS[chosen].replace("'", "\\'")
-            lines.append(f"complete -c naru -n '__naru_at {path}' -a '({listed} 2>/dev/null)'")
+        values = value_lists(path)
+        lines += [_fish_flag(f"'__naru_at {path}'", flag, values) for flag in command.flags.all]
+        for chosen in sorted({argument_list(path, 0), argument_list(path, 1)} - {""}):
+            lines.append(f"complete -c naru -n '__naru_at {path}' -a '{_fish_list(chosen)}'")
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def _fish_flag(where: str, flag: Flag) -> str:
+def _fish_list(chosen: str) -> str:
+    """A list between single quotes."""
+    return f"({LISTS[chosen]} 2>/dev/null)".replace("'", "\\'") if chosen in LISTS else chosen
+
+
+def _fish_flag(where: str, flag: Flag, values: Mapping[str, str] | None = None) -> str:
     if not flag.help:
         return ""
     short = f" -s {flag.short}" if flag.short else ""
     value = "" if flag.kind is BOOL else " -x"
+    if chosen := (values or {}).get(f"--{flag.name}"):
+        value += f" -a '{_fish_list(chosen)}'"
     return f"complete -c naru -n {where}{short} -l {flag.name}{value} -d {_fish_text(flag.help)}"
 
 
