@@ -318,28 +318,28 @@ _naru_names() {
     esac
 }
 _naru() {
-    local words=("${COMP_WORDS[@]:1:COMP_CWORD}") path="" done="" taking="" flag="" given=0 word
+    local typed=("${COMP_WORDS[@]:1:$COMP_CWORD}") where="" whole="" taking="" flag="" given=0 word
     local current="${COMP_WORDS[COMP_CWORD]}" last=$((COMP_CWORD - 1)) at
     for ((at = 0; at < last; at++)); do
-        word="${words[at]}"
-        if [ -z "$done" ]; then
+        word="${typed[at]}"
+        if [ -z "$whole" ]; then
             case "$word" in
-                --config|--context|-c|--host|-H|--log-level|-l|--tlscacert|--tlscert|--tlskey) if [ -z "$path" ]; then at=$((at + 1)); fi ;;
+                --config|--context|-c|--host|-H|--log-level|-l|--tlscacert|--tlscert|--tlskey) if [ -z "$where" ]; then at=$((at + 1)); fi ;;
                 -*) ;;
                 *)
-                    if [ -z "$path" ]; then
-                        path="$word"
-                        case "$word" in completion|container|context|image|network|system|volume) ;; *) done=1 ;; esac
+                    if [ -z "$where" ]; then
+                        where="$word"
+                        case "$word" in completion|container|context|image|network|system|volume) ;; *) whole=1 ;; esac
                     else
-                        path="$path $word"
-                        done=1
+                        where="$where $word"
+                        whole=1
                     fi
-                    if [ -n "$done" ]; then taking=" $(_naru_taking "$path") "; fi
+                    if [ -n "$whole" ]; then taking=" $(_naru_taking "$where") "; fi
                     ;;
             esac
         elif [[ "$word" == -* && "$taking" == *" $word "* ]]; then
             at=$((at + 1))
-            if [ "${words[at]}" = "=" ] && [ "$at" -lt "$last" ]; then at=$((at + 1)); fi
+            if [ "${typed[at]}" = "=" ] && [ "$at" -lt "$last" ]; then at=$((at + 1)); fi
             if [ "$at" -eq "$last" ]; then flag="$word"; fi
         elif [[ "$word" != -* ]]; then
             given=$((given + 1))
@@ -348,19 +348,19 @@ _naru() {
     local IFS=$' \t\n'
     if [ "$current" = "=" ]; then current=""; fi
     if [ -n "$flag" ]; then
-        COMPREPLY=($(compgen -W "$(_naru_values "$path" "$flag")" -- "$current"))
+        COMPREPLY=($(compgen -W "$(_naru_values "$where" "$flag")" -- "$current"))
         if [[ "${#COMPREPLY[@]}" -eq 1 && "${COMPREPLY[0]}" == *= ]]; then
             compopt -o nospace 2>/dev/null
         fi
         if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
     elif [[ "$current" == -* ]]; then
-        COMPREPLY=($(compgen -W "$(_naru_flags "$path")" -- "$current"))
+        COMPREPLY=($(compgen -W "$(_naru_flags "$where")" -- "$current"))
     else
-        word="$(_naru_words "$path") $(_naru_names "$path" "$given")"
+        word="$(_naru_words "$where") $(_naru_names "$where" "$given")"
         COMPREPLY=($(compgen -W "$word" -- "$current"))
         if [ "${#COMPREPLY[@]}" -eq 0 ]; then COMPREPLY=($(compgen -f -- "$current")); fi
     fi
-    if declare -F __ltrim_colon_completions >/dev/null; then
+    if [ -n "${BASH_VERSION-}" ] && declare -F __ltrim_colon_completions >/dev/null; then
         __ltrim_colon_completions "$current"
     fi
 }
