@@ -53,13 +53,18 @@ IMAGE = {
 }
 
 VOLUME = {
+    "clone": "volume_copy:CLONE",
     "create": "volume:CREATE",
+    "export": "volume_archive:EXPORT",
+    "import": "volume_archive:IMPORT",
     "inspect": "inspect:VOLUME_INSPECT",
     "ls": "volume:LS",
     "list": "=ls",
     "prune": "prune:VOLUME_PRUNE",
+    "rename": "volume_copy:RENAME",
     "rm": "volume:RM",
     "remove": "=rm",
+    "snapshot": "volume_copy:SNAPSHOT",
 }
 
 NETWORK = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
+
 from naru.client.wire import filters, quote
 
 TYPE_CHECKING = False
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from naru.client.engine import Engine
+    from naru.http.client import Response
 
 
 def list_volumes(engine: Engine, wanted: Mapping[str, Iterable[str]]) -> list[Any]:
@@ -28,3 +31,55 @@ def remove(engine: Engine, name: str, force: bool) -> None:
 
 def prune(engine: Engine, wanted: Mapping[str, Iterable[str]]) -> Any:
     return engine.post("/volumes/prune", {"filters": filters(wanted)})
+
+
+# -- Naru's own calls
+
+
+def _own(name: str, call: str) -> str:
+    return f"/volumes/{quote(name)}/naru/{call}"
+
+
+def _sealed(passphrase: bytes) -> dict[str, str]:
+    return {"X-Naru-Passphrase": b2a_base64(passphrase, newline=False).decode()}
+
+
+def export(engine: Engine, name: str, form: str, pause: bool, passphrase: bytes | None) -> Response:
+    """The archive as it comes."""
+    parameters = {"compression": form, "pause": True if pause else None}
+    headers = None if passphrase is None else _sealed(passphrase)
+    return engine.call("GET", _own(name, "export"), parameters, None, headers)
+
+
+def import_archive(
+    engine: Engine,
+    name: str,
+    archive: Iterable[bytes],
+    replace: bool,
+    passphrase: bytes | None,
+) -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+    if passphrase is not None:
+        headers.update(_sealed(passphrase))
+    parameters = {"replace": True if replace else None}
+    engine.call("POST", _own(name, "import"), parameters, archive, headers).read()
+
+
+def clone(engine: Engine, source: str, name: str, pause: bool) -> Any:
+    return engine.post(_own(source, "clone"), None, {"Name": name, "Pause": pause})
+
+
+def snapshot(engine: Engine, source: str, name: str, pause: bool) -> Any:
+    return engine.post(_own(source, "snapshot"), None, {"Name": name, "Pause": pause})
+
+
+def rename(engine: Engine, old: str, new: str) -> None:
+    engine.post(_own(old, "rename"), {"name": new})
+
+
+def left_out(engine: Engine, name: str, since: str, until: str) -> int:
+    """How many sockets the exports of a volume in that time left out."""
+    wanted = filters({"volume": [name], "event": ["export"]})
+    parameters = {"since": since, "until": until, "filters": wanted}
+    events = engine.documents(engine.call("GET", "/events", parameters))
+    return max((int(event["Actor"]["Attributes"].get("sockets", 0)) for event in events), default=0)

@@ -16,7 +16,9 @@ from naru.engine.inventory import Inventory
 from naru.images.service import ImageService
 from naru.network.service import NetworkService
 from naru.storage.snapshots import Snapshots
+from naru.storage.volumes.copies import Copies
 from naru.storage.volumes.service import Volumes
+from naru.storage.volumes.transfer import Transfers
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class Services:
     containers: Containers
     images: ImageService
     volumes: Volumes
+    transfers: Transfers
+    copies: Copies
     network: NetworkService
     snapshots: Snapshots
     summaries: Summaries

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from naru.base.errors import Internal
 from naru.base.tasks import TaskRegistry
 from naru.containers import deps as container_deps
+from naru.containers.freezing import Freezing
 from naru.containers.image_mounts import ImageMounts
 from naru.containers.rootfs import RootMounts
 from naru.containers.service import Containers
@@ -46,7 +47,9 @@ from naru.storage.archive.workers import ArchiveWorkers
 from naru.storage.content import Content
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
+from naru.storage.volumes.copies import Copies
 from naru.storage.volumes.service import Volumes
+from naru.storage.volumes.transfer import Transfers
 
 log = logging.getLogger("naru.engine")
 
@@ -172,7 +175,10 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
             emit=events.emit,
         )
     )
-    services = await _services(config, events, containers, programs)
+    transfers = Transfers(volumes, workers, spawner, events.emit)
+    copies = Copies(volumes, events.emit)
+    transfers.freeze = copies.freeze = Freezing(containers.deps).users_of_volume
+    services = await _services(config, events, containers, programs, transfers, copies)
     closers = [
         snapshots.trash.close,
         workers.close,
@@ -185,7 +191,12 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
 
 
 async def _services(
-    config: Config, events: EventBus, containers: Containers, programs: Programs
+    config: Config,
+    events: EventBus,
+    containers: Containers,
+    programs: Programs,
+    transfers: Transfers,
+    copies: Copies,
 ) -> Services:
     deps = containers.deps
     host = read_host(config.data_root, programs.versions)
@@ -212,6 +223,8 @@ async def _services(
         containers=containers,
         images=deps.images,
         volumes=deps.volumes,
+        transfers=transfers,
+        copies=copies,
         network=deps.network,
         snapshots=deps.snapshots,
         summaries=summaries,

@@ -18,7 +18,7 @@ from naru.kernel.files import open_beneath
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARE_BLOCKS = 0x40049409  # FICLONE, ioctl_ficlone(2)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SKIPPED_XATTRS = ("trusted.overlay.", "security.selinux")
+_NEVER = ("security.selinux",)
 _MAX_DEPTH = 400
 _COPY_BYTES = 8 << 20
 
@@ -33,16 +33,18 @@ class Copied:
     sockets: int = 0
 
 
-def copy_tree(source_fd: int, target_fd: int) -> Copied:
+def copy_tree(source_fd: int, target_fd: int, *, whole: bool = False) -> Copied:
     """Make directory `target_fd` hold what `source_fd` holds, and be as it is.
 
-    Blocks are shared where the file system can. Raises: OSError; what was copied before stays.
+    Blocks are shared where the file system can. `whole`: what overlayfs keeps in attributes comes
+    along, too. Raises: OSError; what was copied before stays.
     """
-    return _Copy(source_fd, target_fd).run()
+    return _Copy(source_fd, target_fd, _NEVER if whole else (*_NEVER, "trusted.overlay.")).run()
 
 
 class _Copy:
-    def __init__(self, source_fd: int, target_fd: int) -> None:
+    def __init__(self, source_fd: int, target_fd: int, skipped: tuple[str, ...]) -> None:
+        self._skipped = skipped
         self._source, self._target = source_fd, target_fd
         self._linked: dict[tuple[int, int], bytes] = {}
         self._copied = Copied()
@@ -82,11 +84,14 @@ class _Copy:
             self._copied.sockets += 1
         else:
             os.mknod(name, info.st_mode, info.st_rdev, dir_fd=target)
-            os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+        if kind in (stat.S_IFREG, stat.S_IFSOCK):
+            return
+        os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
+        if kind != stat.S_IFLNK:
             self._mode(target, name, info)
-        if kind not in (stat.S_IFREG, stat.S_IFSOCK):
-            self._node_xattrs(source, target, name)
-            self._owner_and_times(target, name, info)
+        self._node_xattrs(source, target, name)
+        times = (info.st_atime_ns, info.st_mtime_ns)
+        os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
 
     @staticmethod
     def _mode(target: int, name: bytes, info: os.stat_result) -> None:
@@ -157,20 +162,13 @@ class _Copy:
         _copy_content(reading, writing, size)
         self._copied.written += 1
 
-    @staticmethod
-    def _attributes(source: int, target: int, info: os.stat_result) -> None:
+    def _attributes(self, source: int, target: int, info: os.stat_result) -> None:
         os.chown(target, info.st_uid, info.st_gid)
         os.chmod(target, stat.S_IMODE(info.st_mode))
         for attribute in _xattrs(source):
-            if not attribute.startswith(_SKIPPED_XATTRS):
+            if not attribute.startswith(self._skipped):
                 _set_xattr(target, attribute, os.getxattr(source, attribute))
         os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
-
-    @staticmethod
-    def _owner_and_times(target: int, name: bytes, info: os.stat_result) -> None:
-        os.chown(name, info.st_uid, info.st_gid, dir_fd=target, follow_symlinks=False)
-        times = (info.st_atime_ns, info.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
 
 
 @contextlib.contextmanager

@@ -106,6 +106,11 @@ def _chatty(lab: EngineLab) -> None:
     lab.wait(lab.run("sh", "-c", script, name=CHATTY, HostConfig={"LogConfig": limits}))
 
 
+def _import(lab: EngineLab) -> None:
+    archive = lab.call("GET", "/volumes/story-data/naru/export?compression=zstd")
+    lab.call("POST", "/volumes/story-copy/naru/import?replace=1", raw=archive)
+
+
 STORY = (
     Step(
         "tag",
@@ -178,6 +183,26 @@ STORY = (
         lambda lab: lab.call("DELETE", "/images/loaded:latest"),
         lambda world: world.images.update({"loaded:latest": {True, False}}),
         lambda world: world.images.update({"loaded:latest": {False}}),
+    ),
+    Step(
+        "volume-clone",
+        lambda lab: lab.call("POST", "/volumes/story-data/naru/clone", {"Name": "story-copy"}),
+        lambda world: world.volumes.update({"story-copy": {True, False}}),
+        lambda world: world.volumes.update({"story-copy": {True}}),
+    ),
+    Step(
+        "volume-import",
+        _import,
+        lambda world: None,
+        lambda world: None,
+    ),
+    Step(
+        "volume-rename",
+        lambda lab: lab.call("POST", "/volumes/story-copy/naru/rename?name=story-moved"),
+        lambda world: world.volumes.update(
+            {"story-copy": {True, False}, "story-moved": {True, False}}
+        ),
+        lambda world: world.volumes.update({"story-copy": {False}, "story-moved": {True}}),
     ),
     Step(
         "volume",

@@ -11,6 +11,7 @@ from naru.engine.api import (
     networks,
     output,
     system,
+    volume_backup,
     volumes,
 )
 
@@ -24,6 +25,7 @@ ROUTES = (
     *files.ROUTES,
     *images.ROUTES,
     *volumes.ROUTES,
+    *volume_backup.ROUTES,
     *networks.ROUTES,
     *missing.ROUTES,
 )

@@ -144,7 +144,7 @@ def settle(entry: Entry) -> None:
         raise ArchiveError(f"invalid archive: {show(entry.name)} has an impossible owner")
     if b"\0" in entry.name or b"\0" in entry.link:
         raise ArchiveError("invalid archive: a name contains a NUL byte")
-    if not -(1 << 62) < entry.mtime_ns < (1 << 62):
+    if not -(1 << 63) < entry.mtime_ns < (1 << 63):
         entry.mtime_ns = 0
     if entry.kind in _REGULAR_FORMS:
         old_directory = entry.kind == b"\0" and entry.name.endswith(b"/")

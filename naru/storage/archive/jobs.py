@@ -15,6 +15,7 @@ _LENGTH = struct.Struct("<I")
 MAX_FRAME_BYTES = 64 << 20
 MAX_DESCRIPTORS = 4
 UNPACK, PACK, EXPORT, REBUILD = "unpack", "pack", "export", "rebuild"
+BACKUP, RESTORE = "backup", "restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class Job:
     unpack: a layer's folder is filled (see `recipe`) from the archive in the second descriptor,
     `size` bytes of it. pack: a container's upper directory becomes a layer's archive, written to
     the second one. export: everything there becomes a plain archive. rebuild: a layer's folder
-    gives its archive back.
+    gives its archive back. backup: everything there with all attributes and the top itself becomes
+    an archive, compressed as `form` says. restore: the directory becomes what such an archive says.
     """
 
     kind: str
     size: int | None = None
+    form: str = "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Done:
     entries: int = 0
     size_bytes: int = 0
     deferred: tuple[tuple[bytes, str, bytes], ...] = ()
+    sockets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

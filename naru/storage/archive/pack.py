@@ -29,11 +29,12 @@ _IGNORED_XATTRS = ("security.selinux", "security.evm", "security.ima")
 class PackPolicy:
     """What is packed and how.
 
-    layer: translate whiteouts. prefix: the name of the top in the archive, empty for its content
-    alone.
+    layer: translate whiteouts. whole: leave no attribute out. prefix: the name of the top in the
+    archive, empty for its content alone.
     """
 
     layer: bool = False
+    whole: bool = False
     prefix: bytes = b""
 
 
@@ -44,7 +45,9 @@ class Packer:
         self._output = output
         self._policy = policy
         self._first_names: dict[tuple[int, int], bytes] = {}
+        self._ignored = (*_OVERLAY, *_IGNORED_XATTRS) if not policy.whole else _IGNORED_XATTRS
         self.entries = 0
+        self.sockets = 0
 
     def run(self, root_fd: int) -> None:
         """Pack what is below `root_fd`, and the end mark. Raises: OSError."""
@@ -90,7 +93,9 @@ class Packer:
         elif kind == stat.S_IFCHR and found.st_rdev == 0 and self._policy.layer:
             folder, slash, base = called.rpartition(b"/")
             self._put(self._entry(found, folder + slash + WHITEOUT + base, headers.REGULAR, mode=0))
-        elif kind != stat.S_IFSOCK:
+        elif kind == stat.S_IFSOCK:
+            self.sockets += 1
+        else:
             self._node(parent, name, called, found, kind)
 
     def _folder(self, parent: int, name: bytes, called: bytes, depth: int) -> None:
@@ -205,7 +210,7 @@ class Packer:
             if attribute.startswith(_OVERLAY) and self._policy.layer:
                 if attribute == _OPAQUE_XATTR:
                     opaque = os.getxattr(fd, attribute) == b"y"
-            elif not attribute.startswith((*_OVERLAY, *_IGNORED_XATTRS)):
+            elif not attribute.startswith(self._ignored):
                 found[os.fsencode(attribute)] = os.getxattr(fd, attribute)
         return found or None, opaque
 
@@ -216,7 +221,7 @@ class Packer:
             return {
                 os.fsencode(attribute): os.getxattr(name, attribute, follow_symlinks=False)
                 for attribute in attributes
-                if not attribute.startswith((*_OVERLAY, *_IGNORED_XATTRS))
+                if not attribute.startswith(self._ignored)
             } or None
         except OSError:
             return None

@@ -91,6 +91,8 @@ class Reader:
         self._left = 0
         self._padding = 0
         self._kept = False
+        self.ended = False
+        """Whether the end mark was seen."""
 
     def next(self) -> Entry | None:
         """The next entry, None at the end of the archive. Raises: ArchiveError."""
@@ -126,6 +128,7 @@ class Reader:
             raise ArchiveError("invalid archive: it ends within a header")
         if block != headers.ZERO_BLOCK:
             return block
+        self.ended = True
         second = self._feed.take(headers.BLOCK)
         self._keep(second)
         if second.strip(b"\0"):

@@ -53,10 +53,12 @@ class Policy:
     """How entries are written.
 
     layer: translate whiteouts, keep what is replaced. owner: give everything to these ids.
-    keep_kinds: a directory never replaces another thing, nor the other way round.
+    keep_kinds: a directory never replaces another thing, nor the other way round. whole: the top
+    directory becomes what the archive says of it, and no attribute is left out.
     """
 
     layer: bool = False
+    whole: bool = False
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
 
@@ -144,6 +146,8 @@ class Unpacker:
             path = clean(path)
             if entry.kind != headers.DIRECTORY:
                 raise ArchiveError(f"refused: {show(entry.name)} cannot be the name of a file")
+            if not path and self._policy.whole:
+                self._directories[b""] = entry
             if not path:
                 return  # the root itself keeps what it has, as in Docker
             parent, _, name = path.rpartition(b"/")
@@ -332,7 +336,7 @@ class Unpacker:
         for raw, value in xattrs.items():
             attribute = os.fsdecode(raw)
             if attribute.startswith("trusted."):
-                if not attribute.startswith("trusted.overlay."):
+                if self._policy.whole or not attribute.startswith("trusted.overlay."):
                     self._defer(here, attribute, value)
                 continue
             try:

@@ -21,10 +21,12 @@ from naru.base.failpoints import declare
 from naru.kernel.confine import confine
 from naru.kernel.files import read_file_limited, write_all
 from naru.storage.archive import jobs
+from naru.storage.archive.compression import Limits
 from naru.storage.archive.headers import ArchiveError
 from naru.storage.archive.jobs import Done, Failed, Job
 from naru.storage.archive.output import Output
 from naru.storage.archive.pack import MAX_DEPTH, Packer, PackPolicy
+from naru.storage.archive.packed_output import PackedOutput
 from naru.storage.archive.reading import Feed, Reader
 from naru.storage.archive.recipe import RecipeWriter, rebuild
 from naru.storage.archive.source import Source
@@ -34,6 +36,7 @@ from naru.storage.archive.unpack import Policy, Unpacker, has_layer_payload
 CONTROL_FD = 3
 _DATA_LIMIT_BYTES = 2 << 30
 _NOTES_LIMIT_BYTES = 64 << 20
+_NO_LIMIT = 1 << 62
 _FRAMES_PER_FOLDER = 5
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CAPABILITIES = {
@@ -42,6 +45,9 @@ _CAPABILITIES = {
     jobs.PACK: ("DAC_READ_SEARCH", "SYS_ADMIN"),
     jobs.EXPORT: ("DAC_READ_SEARCH",),
     jobs.REBUILD: ("DAC_READ_SEARCH",),
+    # attributes of the class trusted can be read only with SYS_ADMIN
+    jobs.BACKUP: ("DAC_READ_SEARCH", "SYS_ADMIN"),
+    jobs.RESTORE: ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP"),
 }
 _PRELOADED = (encodings.idna, encodings.latin_1, encodings.utf_8)
 
@@ -55,6 +61,14 @@ def work(job: Job, descriptors: list[int]) -> Done:
         return _unpack(root, descriptors[1], job)
     if job.kind == jobs.REBUILD:
         return _rebuild(root, descriptors[1])
+    if job.kind == jobs.RESTORE:
+        return _restore(root, descriptors[1])
+    if job.kind == jobs.BACKUP:
+        packed = PackedOutput(descriptors[1], job.form)
+        packer = Packer(packed, PackPolicy(whole=True, prefix=b"."))
+        packer.run(root)
+        packed.finish()
+        return Done(archive_bytes=packed.total, entries=packer.entries, sockets=packer.sockets)
     output = Output(descriptors[1], digest=False)
     packer = Packer(output, PackPolicy(layer=job.kind == jobs.PACK))
     packer.run(root)
@@ -80,6 +94,23 @@ def _unpack(root: int, source_fd: int, job: Job) -> Done:
         write_all(notes, jobs.encode_notes(unpacked))
         return Done(
             digest=source.digest(),
+            archive_bytes=source.plain_bytes,
+            entries=unpacked.entries,
+            size_bytes=unpacked.size_bytes,
+            deferred=tuple(unpacked.deferred),
+        )
+
+
+def _restore(root: int, source_fd: int) -> Done:
+    # what a volume may hold is bounded by the disk, not by how well it compresses
+    limits = Limits(free_bytes=_NO_LIMIT, steep_free_bytes=_NO_LIMIT)
+    with Source(source_fd, limits=limits, digest=False) as source:
+        reader = Reader(Feed(source.chunks()))
+        unpacked = Unpacker(Tree(root), Policy(whole=True)).run(reader)
+        reader.drain()
+        if not reader.ended:
+            raise ArchiveError("invalid archive: it is cut off: its end mark is missing")
+        return Done(
             archive_bytes=source.plain_bytes,
             entries=unpacked.entries,
             size_bytes=unpacked.size_bytes,

@@ -189,7 +189,7 @@ class ArchiveWorkers:
 
 def _send(control: socket.socket, job: Job, descriptors: Sequence[int]) -> None:
     root, *others = descriptors
-    detached = detached_root(root, read_only=job.kind != jobs.UNPACK)
+    detached = detached_root(root, read_only=job.kind not in (jobs.UNPACK, jobs.RESTORE))
     try:
         socket.send_fds(control, [jobs.encode_job(job)], [detached, *others])
     finally:

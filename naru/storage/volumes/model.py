@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from naru.base.clock import rfc3339
 from naru.base.errors import InvalidParameter
@@ -21,7 +21,9 @@ _LONGEST_NAME = 255
 
 
 class Volume(Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """`pending_for`: the container for whose creation it was made, until that one is committed."""
+    """`pending_for`: the container for whose creation it was made, until that one is committed, or
+    other work that is under way. `renamed_from`: while its directory is on the way to this name.
+    """
 
     name: str
     created_ns: int
@@ -29,7 +31,8 @@ class Volume(Struct, kw_only=True, frozen=True, omit_defaults=True):
     labels: dict[str, str] | None = None
     options: dict[str, str] | None = None
     pending_for: str = ""
-    scope: str = field(default="local")
+    renamed_from: str = ""
+    scope: str = LOCAL
 
     @property
     def is_anonymous(self) -> bool:

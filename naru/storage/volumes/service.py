@@ -10,12 +10,9 @@ damaged) is taken up again: data is never thrown away for want of a row.
 A container that is being created *claims* its volumes first, so that nobody removes them meanwhile.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from weakref import WeakValueDictionary
 
-import msgspec
 from msgspec.structs import replace
 
 from naru.base.clock import now_ns
@@ -29,7 +26,9 @@ from naru.storage.disk import explained
 from naru.storage.metadata import Database
 from naru.storage.volumes import local_options, model
 from naru.storage.volumes.local import LocalDriver
-from naru.storage.volumes.model import ANONYMOUS, KIND, LOCAL, Volume
+from naru.storage.volumes.local_mounts import LocalMounts
+from naru.storage.volumes.model import ANONYMOUS, LOCAL, Volume
+from naru.storage.volumes.records import Records
 
 log = logging.getLogger("naru.volumes")
 
@@ -49,43 +48,31 @@ def _nobody(name: str) -> Sequence[str]:
 class Volumes:
     """The volumes below `root`; `mount_root` is where those with a device are mounted."""
 
-    def __init__(
-        self, root: str, db: Database, emit: Emit, *, mount_root: str | None = None
-    ) -> None:
-        self._local = LocalDriver(root, mount_root)
-        self._db = db
+    def __init__(self, root: str, db: Database, emit: Emit, *, mount_root: str) -> None:
+        self.local = LocalDriver(root)
+        self._mounts = LocalMounts(mount_root, self.local.data_dir)
+        self.records = Records(db)
         self._emit = emit
         self._users_of: UsersOf = _nobody
         self._holders: dict[str, set[str]] = {}
         self._claims: dict[str, set[str]] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._volumes: dict[str, Volume] = {}
-        for name, body in db.all(KIND):
-            try:
-                self._volumes[name] = msgspec.json.decode(body, type=Volume)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
-                log.error("volume record %s is damaged and left out: %s", name, error)
 
     def bind_users(self, users_of: UsersOf) -> None:
         """Ask `users_of` from now on for the ids of the containers that have a volume."""
         self._users_of = users_of
 
-    def lock(self, name: str) -> asyncio.Lock:
-        """Who makes, removes, mounts or unmounts the volume has it."""
-        return self._locks.setdefault(name, asyncio.Lock())
-
     # -- looking
 
     def get(self, name: str) -> Volume:
         """Raises: NotFound (`get x: no such volume`)."""
-        volume = self._volumes.get(name)
+        volume = self.records.get(name)
         if volume is None:
             raise NotFound(f"get {name}: no such volume")
         return volume
 
     def data_dir(self, name: str) -> str:
         """What `Mountpoint` shows: the directory of the data."""
-        return self._local.data_dir(name)
+        return self.local.data_dir(name)
 
     def users(self, name: str) -> Sequence[str]:
         """Who has the volume: containers, running or not, and work that is under way."""
@@ -94,9 +81,7 @@ class Volumes:
 
     def list(self, filters: Filters) -> "tuple[Volume, ...]":
         """The volumes that all `filters` let through, by name. Raises: InvalidParameter."""
-        return model.select(
-            self._volumes.values(), filters, lambda name: bool(self._users_of(name))
-        )
+        return model.select(self.records.all(), filters, lambda name: bool(self._users_of(name)))
 
     # -- making and removing
 
@@ -124,8 +109,8 @@ class Volumes:
                 f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" '
                 "not found"
             )
-        async with self.lock(name):
-            volume = self._volumes.get(name)
+        async with self.records.lock(name):
+            volume = self.records.get(name)
             if volume is None:
                 fresh = Volume(
                     name=name,
@@ -142,16 +127,16 @@ class Volumes:
     async def _make(self, volume: Volume) -> Volume:
         name, options = volume.name, volume.options or {}
         local_options.check(name, options)
-        await offload(self._local.check_size, name, options)
+        await offload(self.local.check_size, name, options)
         async with Undo(f"create volume {name}") as undo:
-            undo.push("directory", lambda: offload_bulk(self._local.discard, name))
+            undo.push("directory", lambda: offload_bulk(self.local.discard, name))
             with explained(f"create volume {name}"):
-                await offload(self._local.make, name, options)
+                await offload(self.local.make, name, options)
                 DIRECTORY_MADE()
-            undo.push("record", lambda: self._db.delete(KIND, name))
-            await self._db.put(KIND, name, msgspec.json.encode(volume))
+            undo.push("record", lambda: self.records.erase(name))
+            await self.records.write(volume)
             RECORD_MADE()
-        self._volumes[name] = volume
+        self.records.show(volume)
         self._emit("volume", "create", name, {"driver": volume.driver})
         return volume
 
@@ -161,27 +146,24 @@ class Volumes:
             await self._settle(name)
 
     async def _settle(self, name: str) -> None:
-        volume = self._volumes.get(name)
+        volume = self.records.get(name)
         if volume is not None and volume.pending_for:
-            settled = replace(volume, pending_for="")
-            self._volumes[name] = settled
-            await self._db.put(KIND, name, msgspec.json.encode(settled), durable=False)
+            await self.records.put(replace(volume, pending_for=""), durable=False)
 
     async def withdraw(self, container_id: str) -> None:
         """The container was not created: what was made for it goes, unless another one wants it."""
         self._drop_claims(container_id)
-        for name, volume in list(self._volumes.items()):
+        for volume in self.records.all():
+            name = volume.name
             if volume.pending_for != container_id:
                 continue
-            async with self.lock(name):
+            async with self.records.lock(name):
                 claims = self._claims.get(name)
                 if self._users_of(name):
                     await self._settle(name)
                 elif claims:
-                    passed_on = replace(volume, pending_for=min(claims))
-                    self._volumes[name] = passed_on
-                    await self._db.put(KIND, name, msgspec.json.encode(passed_on))
-                elif name in self._volumes:
+                    await self.records.put(replace(volume, pending_for=min(claims)))
+                elif self.records.get(name) is not None:
                     await self._remove(name)
 
     def _drop_claims(self, container_id: str) -> Sequence[str]:
@@ -198,8 +180,8 @@ class Volumes:
 
         Raises: NotFound, Conflict when a container has it.
         """
-        async with self.lock(name):
-            volume = self._volumes.get(name)
+        async with self.records.lock(name):
+            volume = self.records.get(name)
             if volume is None:
                 if force:
                     return
@@ -211,22 +193,23 @@ class Volumes:
 
     async def _remove(self, name: str) -> None:
         """With the volume's lock held."""
-        volume = self._volumes.pop(name)
+        volume = self.records.hide(name)
         aside = ""
 
         async def move_back() -> None:
             if aside:
-                await offload(self._local.move_back, name, aside)
+                await offload(self.local.move_back, name, aside)
 
         async with Undo(f"remove volume {name}") as undo:
-            undo.push("record", lambda: self._volumes.setdefault(name, volume))
+            undo.push("record", lambda: self.records.show(volume))
             undo.push("directory", move_back)
             with explained(f"remove volume {name}"):
-                aside = await offload(self._local.move_aside, name)
+                await offload(self._mounts.unmount, name)
+                aside = await offload(self.local.move_aside, name)
                 MOVED_ASIDE()
-            await self._db.delete(KIND, name)
+            await self.records.erase(name)
         RECORD_REMOVED()
-        await offload_bulk(self._local.destroy, aside)
+        await offload_bulk(self.local.destroy, aside)
 
     # -- use
 
@@ -235,11 +218,11 @@ class Volumes:
 
         Raises: NotFound, Internal when the mount fails.
         """
-        async with self.lock(name):
+        async with self.records.lock(name):
             volume = self.get(name)
             path = self.data_dir(name)
             if local_options.mounts(volume.options):
-                path = await offload_bulk(self._local.mount, name, volume.options or {})
+                path = await offload_bulk(self._mounts.mount, name, volume.options or {})
             self._holders.setdefault(name, set()).add(container_id)
         return path
 
@@ -252,15 +235,15 @@ class Volumes:
 
         Whether the container used it until now.
         """
-        async with self.lock(name):
+        async with self.records.lock(name):
             holders = self._holders.get(name, set())
             held = container_id in holders
             holders.discard(container_id)
             if not holders:
                 self._holders.pop(name, None)
-                volume = self._volumes.get(name)
+                volume = self.records.get(name)
                 if volume is not None and local_options.mounts(volume.options):
-                    await offload_bulk(self._local.unmount, name)
+                    await offload_bulk(self._mounts.unmount, name)
         return held
 
     # -- after a crash
@@ -271,10 +254,13 @@ class Volumes:
         Call once at the start, before any other change and after `adopt`.
         """
         existing = set(container_ids)
-        await offload(self._local.unmount_all_but, set(self._holders))
-        await offload_bulk(self._local.empty_removed)
-        for name, volume in list(self._volumes.items()):
-            if not await offload(self._local.exists, name):
+        await offload(self._mounts.unmount_all_but, set(self._holders))
+        await offload_bulk(self.local.empty_removed)
+        await self._finish_renames()
+        present = set(await offload(self.local.names))
+        for volume in self.records.all():
+            name = volume.name
+            if name not in present:
                 log.warning("volume %s has no directory: its removal is finished", name)
                 await self._remove(name)
             elif volume.pending_for:
@@ -282,16 +268,24 @@ class Volumes:
                     await self._settle(name)
                 else:
                     await self._remove(name)
-        for name in await offload(self._local.names):
-            if name not in self._volumes and is_name(name):
+        for name in present:
+            if self.records.get(name) is None and is_name(name):
                 await self._take_up(name)
+
+    async def _finish_renames(self) -> None:
+        present = set(await offload(self.local.names))
+        for volume in self.records.all():
+            old = volume.renamed_from
+            if old and volume.name in present:
+                await self.records.put_instead(replace(volume, renamed_from=""), old)
+            elif old:
+                self.records.hide(volume.name)
+                await self.records.erase(volume.name)
 
     async def _take_up(self, name: str) -> None:
         """A directory without a record: an unfinished creation, or data whose row was lost."""
-        if await offload(self._local.is_empty, name):
-            await offload_bulk(self._local.discard, name)
+        if await offload(self.local.is_empty, name):
+            await offload_bulk(self.local.discard, name)
             return
         log.warning("volume %s has data but no record: it is taken up again", name)
-        volume = Volume(name=name, created_ns=now_ns())
-        await self._db.put(KIND, name, msgspec.json.encode(volume))
-        self._volumes[name] = volume
+        await self.records.put(Volume(name=name, created_ns=now_ns()))
