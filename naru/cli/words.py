@@ -64,6 +64,7 @@ VOLUME = {
     "rename": "volume_copy:RENAME",
     "rm": "volume:RM",
     "remove": "=rm",
+    "schedule": "volume_schedule:SCHEDULE",
     "snapshot": "volume_copy:SNAPSHOT",
 }
 

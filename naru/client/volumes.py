@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 
-from naru.client.wire import filters, quote
+from naru.client.wire import decode, encode, filters, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,3 +83,22 @@ def left_out(engine: Engine, name: str, since: str, until: str) -> int:
     parameters = {"since": since, "until": until, "filters": wanted}
     events = engine.documents(engine.call("GET", "/events", parameters))
     return max((int(event["Actor"]["Attributes"].get("sockets", 0)) for event in events), default=0)
+
+
+def schedules(engine: Engine) -> list[Any]:
+    return engine.get("/volumes/naru/schedules")["Schedules"] or []
+
+
+def schedule(engine: Engine, name: str, body: Mapping[str, Any]) -> Any:
+    headers = {"Content-Type": "application/json"}
+    path = _own(name, "schedule")
+    return decode(engine.call("PUT", path, None, encode(body).encode(), headers).read())
+
+
+def unschedule(engine: Engine, name: str) -> None:
+    engine.delete(_own(name, "schedule"))
+
+
+def back_up(engine: Engine, name: str) -> Any:
+    """A backup now; what was made."""
+    return engine.post(_own(name, "backup"))

@@ -16,6 +16,7 @@ from naru.engine.inventory import Inventory
 from naru.images.service import ImageService
 from naru.network.service import NetworkService
 from naru.storage.snapshots import Snapshots
+from naru.storage.volumes.backups import Backups
 from naru.storage.volumes.copies import Copies
 from naru.storage.volumes.service import Volumes
 from naru.storage.volumes.transfer import Transfers
@@ -35,6 +36,7 @@ class Services:
     volumes: Volumes
     transfers: Transfers
     copies: Copies
+    backups: Backups
     network: NetworkService
     snapshots: Snapshots
     summaries: Summaries

@@ -47,6 +47,7 @@ from naru.storage.archive.workers import ArchiveWorkers
 from naru.storage.content import Content
 from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
+from naru.storage.volumes.backups import Backups
 from naru.storage.volumes.copies import Copies
 from naru.storage.volumes.service import Volumes
 from naru.storage.volumes.transfer import Transfers
@@ -73,6 +74,7 @@ class Engine:
     async def open(self) -> None:
         await self.network.open()
         await self.containers.open()
+        await self.services.backups.open()
 
     async def close(self) -> None:
         self.containers.close()
@@ -178,7 +180,12 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     transfers = Transfers(volumes, workers, spawner, events.emit)
     copies = Copies(volumes, events.emit)
     transfers.freeze = copies.freeze = Freezing(containers.deps).users_of_volume
-    services = await _services(config, events, containers, programs, transfers, copies)
+    backups = Backups(
+        os.path.join(config.data_root, "backups"), db, volumes, transfers, tasks, events.emit
+    )
+    copies.is_scheduled = backups.has
+    parts = VolumeParts(transfers, copies, backups)
+    services = await _services(config, events, containers, programs, parts)
     closers = [
         snapshots.trash.close,
         workers.close,
@@ -190,13 +197,21 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     return Engine(services, closers, containers, network, db, cgroups)
 
 
+@dataclass(frozen=True, slots=True)
+class VolumeParts:
+    """What works on whole volumes."""
+
+    transfers: Transfers
+    copies: Copies
+    backups: Backups
+
+
 async def _services(
     config: Config,
     events: EventBus,
     containers: Containers,
     programs: Programs,
-    transfers: Transfers,
-    copies: Copies,
+    parts: VolumeParts,
 ) -> Services:
     deps = containers.deps
     host = read_host(config.data_root, programs.versions)
@@ -223,8 +238,9 @@ async def _services(
         containers=containers,
         images=deps.images,
         volumes=deps.volumes,
-        transfers=transfers,
-        copies=copies,
+        transfers=parts.transfers,
+        copies=parts.copies,
+        backups=parts.backups,
         network=deps.network,
         snapshots=deps.snapshots,
         summaries=summaries,

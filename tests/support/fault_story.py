@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -111,6 +113,17 @@ def _import(lab: EngineLab) -> None:
     lab.call("POST", "/volumes/story-copy/naru/import?replace=1", raw=archive)
 
 
+def _back_up(lab: EngineLab) -> None:
+    lab.call("PUT", "/volumes/story-copy/naru/schedule", {"Every": "8h", "Keep": 1})
+    for _ in range(2):
+        lab.call("POST", "/volumes/story-copy/naru/backup")
+    (item,) = lab.json("GET", "/volumes/naru/schedules")["Schedules"]
+    for name in item["Files"]:
+        assert (Path(item["To"]) / name).stat().st_size > 100
+    lab.call("DELETE", "/volumes/story-copy/naru/schedule")
+    shutil.rmtree(item["To"])
+
+
 STORY = (
     Step(
         "tag",
@@ -197,6 +210,12 @@ STORY = (
         lambda world: None,
     ),
     Step(
+        "volume-backup",
+        _back_up,
+        lambda world: None,
+        lambda world: None,
+    ),
+    Step(
         "volume-rename",
         lambda lab: lab.call("POST", "/volumes/story-copy/naru/rename?name=story-moved"),
         lambda world: world.volumes.update(
@@ -257,6 +276,11 @@ def clean_world(lab: EngineLab) -> None:
             if tag != "busybox:latest":
                 lab.call("DELETE", f"/images/{tag}?force=1")
     lab.call("POST", '/images/prune?filters={"dangling":["true"]}')
+    for item in lab.json("GET", "/volumes/naru/schedules")["Schedules"]:
+        left = os.listdir(item["To"]) if os.path.isdir(item["To"]) else []
+        assert sorted(left) == item["Files"], f"backups: {left}, known {item['Files']}"
+        lab.call("DELETE", f"/volumes/{item['Volume']}/naru/schedule")
+        shutil.rmtree(item["To"], ignore_errors=True)
     for item in lab.json("GET", "/volumes")["Volumes"] or ():
         lab.call("DELETE", f"/volumes/{item['Name']}?force=1")
     container = lab.run("true")

@@ -12,6 +12,7 @@ from naru.engine.api import (
     output,
     system,
     volume_backup,
+    volume_schedule,
     volumes,
 )
 
@@ -26,6 +27,7 @@ ROUTES = (
     *images.ROUTES,
     *volumes.ROUTES,
     *volume_backup.ROUTES,
+    *volume_schedule.ROUTES,
     *networks.ROUTES,
     *missing.ROUTES,
 )

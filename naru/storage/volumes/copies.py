@@ -52,6 +52,7 @@ class Copies:
         self._volumes, self._emit = volumes, emit
         self._placing = Placing(volumes, emit)
         self.freeze: Freeze = unfrozen
+        self.is_scheduled: Callable[[str], bool] = lambda name: False
 
     async def clone(
         self,
@@ -104,6 +105,11 @@ class Copies:
                 )
             if users := self._volumes.users(old):
                 raise Conflict(f"cannot rename volume {old}: it is in use - [{', '.join(users)}]")
+            if self.is_scheduled(old):
+                raise Conflict(
+                    f"cannot rename volume {old}: a schedule backs it up by that name; remove the "
+                    "schedule first"
+                )
             if records.get(new) is not None:
                 raise Conflict(f"cannot rename volume {old}: volume {new} exists")
             renamed = _named(volume, new, old)

@@ -9,7 +9,7 @@ read by a confined process (`storage.archive.worker`), and sealed or opened by a
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class Transfers:
 
     # -- out
 
-    async def export(self, name: str, wanted: Wanted) -> AsyncIterator[bytes]:
+    async def export(self, name: str, wanted: Wanted) -> AsyncGenerator[bytes, None]:
         """The volume's archive, to be read to its end or closed.
 
         With `pause`, a reader that takes nothing for a minute ends the export: containers must not
