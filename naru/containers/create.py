@@ -25,6 +25,7 @@ from naru.containers.merge import command_of, default_host_config, merge_config
 from naru.containers.model import Container, MountPoint
 from naru.containers.mounts import resolve_mounts
 from naru.containers.names import random_name
+from naru.containers.networking import request_of
 from naru.images.model import Image
 from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload, offload_bulk
@@ -120,18 +121,11 @@ class Creator:
             network: settings_ or EndpointSettings()
             for network, settings_ in (networking.endpoints_config or {}).items()
         }
-        deps.network.validate(
-            host_config.network_mode,
-            endpoints,
-            host_config.port_bindings or {},
-            () if config.exposed_ports is UNSET else tuple(config.exposed_ports or ()),
-            publish_all=host_config.publish_all_ports,
-            mac="" if config.mac_address is UNSET else config.mac_address,
-        )
         path, args = command_of(config)
-        if not endpoints and not host_config.network_mode.startswith(joined.PREFIX):
+        shares = host_config.network_mode.startswith(joined.PREFIX)
+        if not endpoints and not shares:
             endpoints = {host_config.network_mode: EndpointSettings()}
-        return Container(
+        container = Container(
             id=identifier,
             name="",
             created_ns=now_ns(),
@@ -141,8 +135,10 @@ class Creator:
             path=path,
             args=args,
             mounts=resolve_mounts(host_config, config.volumes, deps.store.find),
-            networks=endpoints,
+            networks=endpoints if shares else deps.network.by_name(endpoints),
         )
+        deps.network.membership.validate(request_of(deps, container, ""))
+        return container if not shares else replace(container, networks={})
 
     def _hostname(self, identifier: str, config: ContainerConfig, host: HostConfig) -> str:
         if config.hostname:

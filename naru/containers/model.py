@@ -41,6 +41,7 @@ class Intent(Struct, kw_only=True, frozen=True):
 
     networks: dict[str, EndpointSettings]
     ports: dict[str, list[PortBinding] | None]
+    interfaces: dict[str, str]
     sandbox_path: str
     restart_count: int
     stopped_by_user: bool
@@ -84,6 +85,7 @@ class Container(Struct, kw_only=True, frozen=True):
     networks: dict[str, EndpointSettings] = field(default_factory=dict)
     ports: dict[str, list[PortBinding] | None] = field(default_factory=dict)
     sandbox_path: str = ""
+    interfaces: dict[str, str] = field(default_factory=dict)
     restart_count: int = 0
     stopped_by_user: bool = False
     started_once: bool = False

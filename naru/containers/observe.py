@@ -55,7 +55,7 @@ class Observe:
     async def _sample(self, container: Container) -> "_Sample":
         group = self._deps.runtime.cgroup(container.id)
         stats, system_ns = await offload(lambda: (group.read_stats(), _system_cpu_ns()))
-        interfaces = await self._deps.network.stats(container.id)
+        interfaces = await self._deps.network.counters.of(container.id)
         return _Sample(now_ns(), stats, system_ns, interfaces)
 
 

@@ -16,15 +16,16 @@ from msgspec.structs import replace
 
 from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
 from naru.containers.deps import Deps, Settings
+from naru.containers.etc import write_files
 from naru.containers.links import linked
 from naru.containers.model import Container, MountPoint
-from naru.kernel.files import open_in_root, write_atomic
+from naru.kernel.files import open_in_root
 from naru.kernel.mount import bind, mount_tmpfs
 from naru.kernel.threads import offload
 from naru.network.model import Attachment
-from naru.runtime import etc_files, mountpoints, security
+from naru.runtime import mountpoints, security
 from naru.runtime.devices import block_numbers, container_devices
-from naru.runtime.links import Link, environment_of, hosts_of
+from naru.runtime.links import Link, environment_of
 from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
 from naru.runtime.ocispec import (
     SpecRequest,
@@ -132,7 +133,7 @@ def _prepare(
         os.close(root_fd)
     if shared.files_of == container.id:
         directory = settings.container_dir(container.id)
-        _write_files(deps, container, attachment, directory, shared.links)
+        write_files(deps, container, attachment.endpoints, directory, shared.links)
     if host_config.ipc_mode == "shareable":
         os.makedirs(shared.shm_path, mode=0o700, exist_ok=True)
         mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size}")
@@ -297,45 +298,3 @@ def _tmpfs(container: Container) -> tuple[OciMount, ...]:
     if wanted is UNSET or not wanted:
         return ()
     return tuple(tmpfs_mount(path, options) for path, options in wanted.items())
-
-
-def _write_files(
-    deps: Deps,
-    container: Container,
-    attachment: Attachment,
-    directory: str,
-    links: tuple[Link, ...],
-) -> None:
-    """hosts, hostname and resolv.conf, anew at each start."""
-    settings, config, host = deps.settings, container.config, container.host_config
-    gateway = settings.host_gateway or deps.network.gateway_address()
-    extra = etc_files.extra_hosts(host.extra_hosts, [gateway] if gateway else [])
-    extra += hosts_of(links)
-    if host.network_mode == "host":
-        hosts = etc_files.hosts_of_host(_read("/etc/hosts"), extra)
-    else:
-        addresses = [point.ip_address for point in attachment.endpoints.values()]
-        hosts = etc_files.hosts(
-            config.hostname, config.domainname, [item for item in addresses if item], extra
-        )
-    resolv_conf = etc_files.resolv_conf(
-        _read("/etc/resolv.conf"),
-        nameservers=host.dns or settings.dns,
-        search=host.dns_search or settings.dns_search,
-        options=host.dns_options or settings.dns_options,
-        keep_loopback=host.network_mode == "host",
-    )
-    for name, text in (
-        ("hosts", hosts),
-        ("hostname", etc_files.hostname_file(config.hostname)),
-        ("resolv.conf", resolv_conf),
-    ):
-        write_atomic(os.path.join(directory, name), text.encode(), 0o644)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as source:
-            return source.read(1 << 20)
-    except OSError:
-        return ""

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -26,9 +26,11 @@ from naru.base.clock import now_ns
 from naru.base.errors import NaruError
 from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
+from naru.containers.etc import read_host_resolv_conf
 from naru.containers.image_mounts import keys_of
 from naru.containers.lifecycle import Lifecycle
 from naru.containers.model import UNKNOWN_EXIT_CODE, Container, Intent, State
+from naru.containers.networking import attachment_of
 from naru.containers.order import needed_by, waits_of
 from naru.containers.remove import Remover
 from naru.containers.start import Recipe, intended
@@ -64,9 +66,7 @@ class Reconciler:
         for identifier in adopted:
             self._recipe.adopt(identifier)
             self._adopt_mounts(adopted[identifier])
-        await deps.network.reconcile(
-            {identifier: attachment_of(container) for identifier, container in adopted.items()}
-        )
+        await deps.network.reconcile(await self._attachments(adopted))
         for container in adopted.values():
             self._lifecycle.watch(container)
         await self._sweep(found, set(adopted))
@@ -153,6 +153,16 @@ class Reconciler:
         told = labels.of_event(container, exitCode=code)
         self._deps.emit("container", "die", container.id, told)
 
+    async def _attachments(self, adopted: Mapping[str, Container]) -> dict[str, Attachment]:
+        host_resolv_conf = await offload(read_host_resolv_conf)
+        found = {}
+        for identifier, container in adopted.items():
+            try:
+                found[identifier] = attachment_of(self._deps, container, host_resolv_conf)
+            except NaruError as error:
+                log.error("network of container %s: %s", container.name, error)
+        return found
+
     async def _sweep(self, orphans: Iterable[str], adopted: set[str]) -> None:
         """Remove what belongs to no record, and mounts of containers that do not run."""
         deps = self._deps
@@ -201,16 +211,6 @@ class Reconciler:
             with contextlib.suppress(NaruError):
                 needed.append(store.find(ref).id)
         return needed
-
-
-def attachment_of(container: Container) -> Attachment:
-    """What the network area needs to know again of a container that runs."""
-    return Attachment(
-        name=container.name,
-        sandbox_path=container.sandbox_path or None,
-        endpoints=container.networks,
-        ports=container.ports,
-    )
 
 
 def _has_run(container: Container, seen: ContainerState) -> bool:

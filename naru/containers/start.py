@@ -12,7 +12,6 @@ import os
 from collections.abc import Awaitable
 
 import msgspec
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from naru.base.clock import now_ns
@@ -20,8 +19,10 @@ from naru.base.failpoints import declare
 from naru.base.undo import Undo
 from naru.containers import state
 from naru.containers.deps import Deps
+from naru.containers.etc import read_host_resolv_conf
 from naru.containers.log_options import LOG_FILE, log_limits
 from naru.containers.model import Container, Intent, State
+from naru.containers.networking import request_of
 from naru.containers.preparation import (
     Preparation,
     prepare,
@@ -108,24 +109,11 @@ class Recipe:
         mode = container.host_config.network_mode
         if mode.startswith("container:"):
             other = running_other(self._deps, mode, "join network namespace of")
-            return Attachment(
-                name=container.name, sandbox_path=other.sandbox_path or None, endpoints={}
-            )
-        config = container.config
-        exposed = () if config.exposed_ports is UNSET else tuple(config.exposed_ports or ())
-        return await self._deps.network.attach(
-            AttachRequest(
-                container_id=container.id,
-                name=container.name,
-                hostname=config.hostname,
-                network_mode="none" if config.network_disabled is True else mode,
-                endpoints=container.networks,
-                port_bindings=container.host_config.port_bindings or {},
-                exposed_ports=exposed,
-                publish_all=container.host_config.publish_all_ports,
-                mac="" if config.mac_address is UNSET else config.mac_address,
-            )
-        )
+            request = AttachRequest(container.id, container.name, network_mode=mode)
+            return Attachment(request, other.sandbox_path or None)
+        host_resolv_conf = await offload(read_host_resolv_conf)
+        request = request_of(self._deps, container, host_resolv_conf)
+        return await self._deps.network.membership.attach(request)
 
     def _launch_of(self, container: Container, ready: Preparation, intent: Intent) -> Launch:
         settings = self._deps.settings
@@ -179,7 +167,7 @@ class Recipe:
                 told = {"container": identifier, "driver": mount.driver or "local"}
                 deps.emit("volume", "unmount", mount.name, told)
         steps: list[Awaitable[None]] = [
-            deps.network.detach(identifier),
+            deps.network.membership.detach(identifier),
             deps.roots.release_run(identifier),
         ]
         if container is not None:
@@ -221,8 +209,9 @@ def has_extras(container: Container) -> bool:
 
 def _intent(container: Container, attachment: Attachment) -> Intent:
     return Intent(
-        networks=dict(attachment.endpoints) or container.networks,
+        networks=dict(attachment.endpoints),
         ports=dict(attachment.ports),
+        interfaces=dict(attachment.interfaces),
         sandbox_path=attachment.sandbox_path or "",
         restart_count=container.restart_count,
         stopped_by_user=container.stopped_by_user,
@@ -235,6 +224,7 @@ def intended(container: Container, intent: Intent) -> Container:
         container,
         networks=intent.networks,
         ports=intent.ports,
+        interfaces=intent.interfaces,
         sandbox_path=intent.sandbox_path,
         restart_count=intent.restart_count,
         stopped_by_user=intent.stopped_by_user,

@@ -33,7 +33,7 @@ from naru.kernel.netlink.client import Netlink
 from naru.kernel.nft import Nft
 from naru.kernel.spawn import Spawner
 from naru.network import plan
-from naru.network.model import DEFAULT_POOLS, NetworkOptions
+from naru.network.model import DEFAULT_BRIDGE_POOLS, DEFAULT_POOLS, NetworkOptions
 from naru.network.service import NetworkService
 from naru.runtime import facts as host_facts
 from naru.runtime.control import RuntimeSettings
@@ -295,6 +295,7 @@ def _network_options(config: Config, key: str) -> NetworkOptions:
         key=key,
         bip=config.bip,
         pools=config.default_address_pools or DEFAULT_POOLS,
+        default_pools=config.default_address_pools or DEFAULT_BRIDGE_POOLS,
         mtu=config.mtu or 1500,
         publish_address=config.ip,
     )

@@ -58,6 +58,16 @@ def create_netns(pin_path: str, sysctls: Iterable[tuple[str, str]] = ()) -> None
         raise
 
 
+def set_sysctls(netns: str | int, sysctls: Iterable[tuple[str, str]]) -> None:
+    """Sets `net/ipv6/conf/eth0/disable_ipv6` and the like inside. Raises: OSError."""
+
+    def write() -> None:
+        for name, value in sysctls:
+            _write(f"/proc/sys/{name}", value)
+
+    run_in_netns(netns, write)
+
+
 def remove_netns(pin_path: str) -> None:
     """Lets go of the namespace: it ends when no process is left in it. Idempotent."""
     mount.unmount(pin_path)

@@ -14,6 +14,7 @@ from naru.spec.engine.container_config import PortBinding
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(\w+))?\Z", re.ASCII)
 PROTOCOLS = ("tcp", "udp", "sctp")
+Ports = dict[str, list[PortBinding] | None]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,6 +29,15 @@ class PortWish:
     host_ip: str = ""
     low: int = 0
     high: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A wish granted: `host_ip` is one address of one family or its wildcard."""
+
+    wish: PortWish
+    host_ip: str
+    host_port: int
 
 
 def parse_port(text: str) -> tuple[int, int, str]:
@@ -105,15 +115,24 @@ def _host_ports(name: str, text: str) -> tuple[int, int]:
     raise InvalidParameter(f"invalid host port {text!r} for port {name}: wanted 1 to 65535")
 
 
-def ports_answer(
-    published: Iterable[tuple[PortWish, str, int]], exposed: Iterable[str]
-) -> dict[str, list[PortBinding] | None]:
-    """`NetworkSettings.Ports` out of (wish, host address, host port) and the exposed ports."""
-    answer: dict[str, list[PortBinding] | None] = {
-        port_name(port, proto): None for port, proto in expand(exposed)
-    }
-    for wish, host_ip, host_port in published:
-        name = port_name(wish.port, wish.proto)
+def ports_answer(published: Iterable[Published], exposed: Iterable[str]) -> Ports:
+    """`NetworkSettings.Ports` out of what was granted (port 0: routed) and the exposed ports."""
+    answer: Ports = {port_name(port, proto): None for port, proto in expand(exposed)}
+    for item in published:
+        name = port_name(item.wish.port, item.wish.proto)
         listed = answer.get(name) or []
-        answer[name] = [*listed, PortBinding(host_ip=host_ip, host_port=str(host_port))]
+        port = str(item.host_port or "")
+        answer[name] = [*listed, PortBinding(host_ip=item.host_ip, host_port=port)]
     return dict(sorted(answer.items()))
+
+
+def published(ports: Mapping[str, list[PortBinding] | None]) -> tuple[Published, ...]:
+    """What `NetworkSettings.Ports` says is published. Raises: InvalidParameter."""
+    found = []
+    for name, listed in ports.items():
+        port, _, proto = parse_port(name)
+        for item in listed or []:
+            number = int(item.host_port or 0)
+            wish = PortWish(port, proto, item.host_ip, number, number)
+            found.append(Published(wish, item.host_ip, number))
+    return tuple(found)

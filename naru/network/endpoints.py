@@ -1,231 +1,282 @@
 """What containers hold on the networks: the declared state, and its only way to change.
 
-`attach` decides the address, then one thread grants ports and makes the sandbox. A container is
+A change decides addresses first, then one thread grants ports and makes links. A container is
 declared *before* anything is made, so that a repair in the middle repairs what is coming too, and
 is forgotten only after everything was taken away.
 """
 
-import logging
+import asyncio
+import contextlib
 import os
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
-from msgspec import structs
-
 from naru.base.errors import Internal, InvalidParameter, NaruError
-from naru.base.ids import new_id
 from naru.base.undo import run_to_end
 from naru.kernel import netns
 from naru.kernel.threads import offload
-from naru.network import bindings, plan
+from naru.network import addressing, bindings, gateways, plan
 from naru.network.attach import Sandboxes
+from naru.network.bindings import Published
 from naru.network.gate import Gate
-from naru.network.ipam import AddressSpace, mac_of
-from naru.network.model import (
-    Attachment,
-    AttachRequest,
-    Network,
-    NetworkOptions,
-    Publication,
-)
+from naru.network.leases import Leases
+from naru.network.model import Attachment, AttachRequest, Network, NetworkOptions
 from naru.network.plan import Attached, EndpointPlan
 from naru.network.ports import Owner, PortTable
 from naru.network.reaper import Reaper
-from naru.network.validate import normal_mac
-from naru.spec.engine.container_config import EndpointSettings, PortBinding
-
-log = logging.getLogger("naru.network")
+from naru.spec.engine.container_config import EndpointSettings
 
 T = TypeVar("T")
-Ports = dict[str, list[PortBinding] | None]
 
 FAILED = "failed to set up container networking: "
-INTERFACE = "eth0"
 
 
 class Endpoints:
     """One per engine, on its event loop; `attached` is what is declared."""
 
     def __init__(
-        self, sandboxes: Sandboxes, ports: PortTable, reaper: Reaper, options: NetworkOptions
+        self,
+        sandboxes: Sandboxes,
+        ports: PortTable,
+        leases: Leases,
+        reaper: Reaper,
+        options: NetworkOptions,
     ) -> None:
         self._sandboxes = sandboxes
         self._reaper = reaper
         self._ports = ports
+        self._leases = leases
         self._exec_root = options.exec_root
         self._key = options.key
-        self._spaces: dict[str, AddressSpace] = {}
         self._leaving: set[str] = set()
+        self._busy: dict[str, asyncio.Lock] = {}
         self.attached: dict[str, Attached] = {}
         self.gate = Gate()
 
-    async def attach(self, request: AttachRequest, network: Network) -> Attachment:
-        """Make what `request` wants on `network`; all or nothing, cancelled or not.
+    async def attach(self, request: AttachRequest, networks: Mapping[str, Network]) -> Attached:
+        """Make the sandbox with an endpoint on each of `networks`; all or nothing.
 
-        Raises: Internal with Docker's text.
+        `networks`: what the names in `request.endpoints` mean. Raises: Internal with Docker's text.
         """
-        async with self.gate.shared():
-            item = self._declare(request, network)
+        async with self.gate.shared(), self._alone(request.container_id):
+            try:
+                item = self._declare(request, networks)
+            except NaruError as error:
+                raise type(error)(f"{FAILED}{error}") from error
             self.attached[request.container_id] = item
             try:
-                ports = await _finish(offload(self._make, request, item))
+                return await _finish(offload(self._make, item))
             except BaseException as error:
-                await run_to_end(self._forget(item))
+                await run_to_end(self._forget(item.container_id))
                 if isinstance(error, OSError | NaruError):
                     raise Internal(f"{FAILED}{error}") from error
                 raise
-        return Attachment(request.name, item.pin or None, {network.name: item.settings}, ports)
 
     async def detach(self, container_id: str) -> Attached | None:
         """Take everything away; None when there is nothing. Raises: OSError, Internal."""
-        async with self.gate.shared():
+        async with self.gate.shared(), self._alone(container_id):
             item = self.attached.get(container_id)
             if item is not None:
-                await run_to_end(self._forget(item))
+                await run_to_end(self._forget(container_id))
             else:  # of a container that could not be adopted
                 pin = plan.sandbox_path(self._exec_root, container_id)
                 if os.path.lexists(pin):
                     await offload(netns.remove_netns, pin)
+        self._busy.pop(container_id, None)
         return item
+
+    async def connect(
+        self, container_id: str, network: Network, asked: EndpointSettings
+    ) -> Attached:
+        """Add an endpoint to what a running container has; all or nothing.
+
+        Raises: Forbidden, Conflict, InvalidParameter for addresses, Internal for all else.
+        """
+        async with self.gate.shared(), self._alone(container_id):
+            before = self.attached[container_id]
+            taken = [item.interface for item in before.endpoints]
+            endpoint = addressing.endpoint_of(
+                before.request, network, asked, taken, self._leases, self._key
+            )
+            after = replace(before, endpoints=(*before.endpoints, endpoint))
+            self.attached[container_id] = after
+            try:
+                return await _finish(offload(self._extend, before, after, endpoint))
+            except BaseException as error:
+                await run_to_end(self._withdraw(container_id, endpoint))
+                if isinstance(error, OSError | NaruError):
+                    raise Internal(
+                        f"failed to connect to network {network.name}: {error}"
+                    ) from error
+                raise
+
+    async def disconnect(self, container_id: str, network: Network) -> Attached:
+        """Take an endpoint away from a running container. Raises: OSError, Internal: try again."""
+        async with self.gate.shared(), self._alone(container_id):
+            endpoint = self.attached[container_id].on(network.id)
+            if endpoint is not None:
+                await run_to_end(self._withdraw(container_id, endpoint))
+            return self.attached[container_id]
 
     def owns_link(self, name: str) -> bool:
         """Whether a container that stays has its link of this name."""
         return any(
-            item.endpoint is not None and item.endpoint.link == name
+            endpoint.link == name
             for item in self.attached.values()
             if item.container_id not in self._leaving
+            for endpoint in item.endpoints
         )
 
-    def adopt(self, container_id: str, kept: Attachment, networks: Mapping[str, Network]) -> None:
+    def members(self, network_id: str) -> Iterable[tuple[Attached, EndpointPlan]]:
+        """The containers on a network, each with its place there."""
+        for item in self.attached.values():
+            endpoint = item.on(network_id)
+            if endpoint is not None:
+                yield item, endpoint
+
+    def adopt(self, kept: Attachment, networks: Mapping[str, Network]) -> None:
         """Declare what a running container has; it is not touched. Raises: InvalidParameter."""
-        name, settings = next(iter(kept.endpoints.items()))
-        network = networks.get(name)
-        if network is None:
-            raise InvalidParameter(f"network {name} not found")
-        item = Attached(container_id, kept.name, network, settings, kept.sandbox_path or "")
-        if network.driver == "bridge":
-            address = IPv4Address(settings.ip_address)
-            if not self._space(network).reserve(address):
-                raise InvalidParameter(f"address {address} is not free in {network.subnet}")
-            item = replace(
-                item,
-                endpoint=self._endpoint(network, settings),
-                publications=_publications(kept.ports, settings.ip_address),
-            )
-            owner = Owner(container_id, kept.name, settings.ip_address)
-            self._ports.adopt(owner, item.publications)
-        self.attached[container_id] = item
+        endpoints: list[EndpointPlan] = []
+        try:
+            for number, (name, settings) in enumerate(kept.endpoints.items()):
+                network = networks.get(name)
+                if network is None or (settings.network_id not in ("", network.id)):
+                    raise InvalidParameter(f"network {name} not found")
+                interface = kept.interfaces.get(name, f"eth{number}")
+                self._leases.reserve(network, settings)
+                endpoints.append(addressing.adopted(network, settings, interface, self._key))
+        except BaseException:
+            for item in endpoints:
+                self._leases.release(item.network, item.settings)
+            raise
+        adopted = Attached(
+            kept.request, kept.sandbox_path or "", tuple(endpoints), bindings.published(kept.ports)
+        )
+        self._ports.adopt(_owner(adopted), adopted.granted)
+        self.attached[adopted.container_id] = adopted
 
     def rename(self, container_id: str, name: str) -> None:
         """The container's new name, for texts and inspect; unknown ones are ignored."""
         item = self.attached.get(container_id)
         if item is not None:
-            self.attached[container_id] = replace(item, name=name)
+            request = replace(item.request, name=name)
+            self.attached[container_id] = replace(item, request=request)
             self._ports.rename(container_id, name)
 
-    def _declare(self, request: AttachRequest, network: Network) -> Attached:
-        asked = request.endpoints.get(network.name) or EndpointSettings()
-        settings = structs.replace(asked, network_id=network.id, endpoint_id=new_id())
+    @contextlib.asynccontextmanager
+    async def _alone(self, container_id: str) -> AsyncIterator[None]:
+        """One change of a container at a time."""
+        async with self._busy.setdefault(container_id, asyncio.Lock()):
+            yield
+
+    def _declare(self, request: AttachRequest, networks: Mapping[str, Network]) -> Attached:
+        endpoints: list[EndpointPlan] = []
         pin = plan.sandbox_path(self._exec_root, request.container_id)
-        item = Attached(request.container_id, request.name, network, settings, pin)
-        if network.driver == "host":
-            return replace(item, pin="")
-        if network.driver != "bridge":
-            return item
-        space = self._space(network)
-        address = space.allocate()
-        mac = _asked_mac(asked) or request.mac
-        settings = structs.replace(
-            settings,
-            gateway=network.gateway,
-            ip_address=str(address),
-            ip_prefix_len=space.subnet.prefixlen,
-            mac_address=normal_mac(mac) if mac else mac_of(address),
-        )
-        endpoint = self._endpoint(network, settings)
-        return replace(item, settings=settings, endpoint=endpoint)
-
-    def _endpoint(self, network: Network, settings: EndpointSettings) -> EndpointPlan:
-        return EndpointPlan(
-            network=network,
-            link=plan.link_name(self._key, settings.endpoint_id),
-            interface=INTERFACE,
-            address=settings.ip_address,
-            prefix_length=settings.ip_prefix_len,
-            gateway=settings.gateway,
-            mac=settings.mac_address,
-        )
-
-    def _make(self, request: AttachRequest, item: Attached) -> Ports:
-        """In a thread: grant ports, make the sandbox. Answers `NetworkSettings.Ports`."""
-        if item.endpoint is None:
-            if item.pin:
-                self._sandboxes.build(item)
-            return {}
-        exposed = (*request.exposed_ports, *request.port_bindings)
-        wanted = bindings.wishes(request.port_bindings, exposed, publish_all=request.publish_all)
-        owner = Owner(item.container_id, item.name, item.endpoint.address)
         try:
-            granted = self._ports.allocate(owner, wanted)
-        except NaruError as error:
-            raise Internal(
-                "driver failed programming external connectivity on endpoint "
-                f"{item.name} ({item.settings.endpoint_id}): {error}"
-            ) from error
-        publications = tuple(
-            Publication(
-                one.wish.proto, one.host_ip, one.host_port, item.endpoint.address, one.wish.port
-            )
-            for one in granted
-        )
-        item = replace(item, publications=publications)
+            for name in addressing.in_order(request.network_mode, request.endpoints):
+                network, asked = networks[name], request.endpoints[name]
+                if network.driver == "host":
+                    pin = ""
+                taken = [item.interface for item in endpoints]
+                endpoints.append(
+                    addressing.endpoint_of(request, network, asked, taken, self._leases, self._key)
+                )
+        except BaseException:
+            for item in endpoints:
+                self._leases.release(item.network, item.settings)
+            raise
+        return Attached(request, pin, tuple(endpoints))
+
+    def _make(self, item: Attached) -> Attached:
+        """In a thread: grant ports, make the sandbox."""
+        if not item.pin:
+            return item
+        item = replace(item, granted=self._granted(item))
         self.attached[item.container_id] = item
         self._sandboxes.build(item)
-        listed = [(one.wish, one.host_ip, one.host_port) for one in granted]
-        return bindings.ports_answer(listed, exposed)
+        return item
 
-    async def _forget(self, item: Attached) -> None:
-        self._leaving.add(item.container_id)
+    def _extend(self, before: Attached, after: Attached, endpoint: EndpointPlan) -> Attached:
+        """In a thread: make one more link, lead out and publish as the rules now say."""
+        self._sandboxes.connect(after, endpoint)
+        return self._lead_out(before, after)
+
+    def _lead_out(self, before: Attached, after: Attached) -> Attached:
+        """Default routes and ports of `after`, where they are not those of `before`."""
+        self._sandboxes.reroute(before, after)
+        if gateways.modes(before) != gateways.modes(after):
+            self._ports.release(after.container_id)
+            after = replace(after, granted=self._granted(after))
+        if gateways.publications(before) != gateways.publications(after):
+            self._sandboxes.republish(before, after)
+        self.attached[after.container_id] = after
+        return after
+
+    def _granted(self, item: Attached) -> tuple[Published, ...]:
+        """Ports of the host for all that the container wants published, as its exits allow."""
+        wishes = item.wishes
+        mode4, mode6 = gateways.modes(item)
+        try:
+            granted = self._ports.allocate(
+                _owner(item),
+                gateways.families(wishes, mode4, mode6),
+                gateways.host_binding(item),
+            )
+        except NaruError as error:
+            endpoint = item.endpoints[0].settings.endpoint_id if item.endpoints else ""
+            raise Internal(
+                "driver failed programming external connectivity on endpoint "
+                f"{item.name} ({endpoint}): {error}"
+            ) from error
+        return (*granted, *gateways.routed(wishes, mode4, mode6))
+
+    async def _withdraw(self, container_id: str, endpoint: EndpointPlan) -> None:
+        """Back to what a container has without an endpoint, however much of it was made."""
+        before = self.attached[container_id]
+        rest = tuple(item for item in before.endpoints if item is not endpoint)
+        if rest == before.endpoints:
+            return
+        after = replace(before, endpoints=rest)
+
+        def take_away() -> None:
+            self._sandboxes.disconnect(before, endpoint)
+            self._lead_out(before, after)
+
+        self._leaving.add(container_id)
+        try:
+            await offload(take_away)
+        finally:
+            self._leaving.discard(container_id)
+        self._leases.release(endpoint.network, endpoint.settings)
+
+    async def _forget(self, container_id: str) -> None:
+        item = self.attached[container_id]
+        self._leaving.add(container_id)
         try:
             if item.pin:
                 await offload(self._sandboxes.tear_down, item)
         finally:
-            self._leaving.discard(item.container_id)
-        if item.endpoint is not None:
-            self._reaper.expect(item.endpoint.link)
-        self._ports.release(item.container_id)
-        if item.endpoint is not None:
-            self._space(item.network).release(IPv4Address(item.endpoint.address))
-        self.attached.pop(item.container_id, None)
-
-    def _space(self, network: Network) -> AddressSpace:
-        space = self._spaces.get(network.id)
-        if space is None:
-            space = AddressSpace(IPv4Network(network.subnet), IPv4Address(network.gateway))
-            self._spaces[network.id] = space
-        return space
+            self._leaving.discard(container_id)
+        self._ports.release(container_id)
+        for endpoint in item.endpoints:
+            if endpoint.link:
+                self._reaper.expect(endpoint.link)
+            self._leases.release(endpoint.network, endpoint.settings)
+        self.attached.pop(container_id, None)
 
 
-def _asked_mac(asked: EndpointSettings) -> str:
-    """The hardware address that a user chose: not the one that an earlier run got by itself."""
-    if asked.ip_address and asked.mac_address == mac_of(IPv4Address(asked.ip_address)):
-        return ""
-    return asked.mac_address
+def ports_of(item: Attached) -> bindings.Ports:
+    """`NetworkSettings.Ports`: nothing where no network could publish."""
+    if not any(gateways.modes(item)):
+        return {}
+    return bindings.ports_answer(item.granted, item.exposed)
 
 
-def _publications(
-    ports: Mapping[str, list[PortBinding] | None], ip: str
-) -> tuple[Publication, ...]:
-    """What `NetworkSettings.Ports` says is published. Raises: InvalidParameter."""
-    found = []
-    for name, listed in ports.items():
-        port, _, proto = bindings.parse_port(name)
-        found += [
-            Publication(proto, item.host_ip, int(item.host_port), ip, port) for item in listed or []
-        ]
-    return tuple(found)
+def _owner(item: Attached) -> Owner:
+    chosen = gateways.exits(item.endpoints).v4
+    address = chosen.settings.ip_address if chosen is not None else ""
+    return Owner(item.container_id, item.name, address)
 
 
 async def _finish(work: Awaitable[T]) -> T:

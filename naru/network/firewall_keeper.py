@@ -14,7 +14,7 @@ from dataclasses import replace
 from naru.base.errors import Internal
 from naru.kernel.nft import Nft
 from naru.network import firewall
-from naru.network.firewall import RelayRules, Ruleset
+from naru.network.firewall import BridgeRules, RelayRules, Ruleset
 from naru.network.model import Publication
 
 log = logging.getLogger("naru.network.firewall")
@@ -51,6 +51,27 @@ class FirewallKeeper:
             self._need_relay(self._everything())
             self._write()
 
+    def add_bridge(self, bridge: BridgeRules) -> None:
+        """Let a bridge's packets through as its rules say. Raises: Internal; nothing is left."""
+        with self._lock:
+            before = self._rules
+            others = tuple(item for item in before.bridges if item.bridge != bridge.bridge)
+            self._rules = replace(before, bridges=(*others, bridge))
+            try:
+                self._change(firewall.add_bridges(before.table, [bridge]))
+            except Internal:
+                self._rules = before
+                raise
+
+    def remove_bridge(self, name: str) -> None:
+        """Idempotent. Raises: Internal when the table can be neither changed nor written."""
+        with self._lock:
+            gone = [item for item in self._rules.bridges if item.bridge == name]
+            kept = tuple(item for item in self._rules.bridges if item.bridge != name)
+            self._rules = replace(self._rules, bridges=kept)
+            if gone:
+                self._change(firewall.remove_bridges(self._rules.table, gone))
+
     def publish(self, container_id: str, publications: Sequence[Publication]) -> None:
         """Raises: Internal with nft's text; nothing is published then."""
         with self._lock:
@@ -60,29 +81,29 @@ class FirewallKeeper:
             try:
                 if relay_started:
                     self._write()
-                    return
-                self._nft.run(firewall.add(rules.table, publications, rules.relay))
-            except Internal as error:
-                log.warning(
-                    "table %s was changed by others, writing it anew: %s", rules.table, error
-                )
-                try:
-                    self._write()
-                except Internal:
-                    del self._published[container_id]
-                    raise
+                else:
+                    self._change(firewall.add(rules.table, publications, rules.relay))
+            except Internal:
+                del self._published[container_id]
+                raise
 
     def unpublish(self, container_id: str) -> None:
         """Idempotent. Raises: Internal when the table can be neither changed nor written."""
         with self._lock:
             publications = self._published.pop(container_id, None)
-            if not publications:
-                return
-            rules = self._rules
-            try:
-                self._nft.run(firewall.remove(rules.table, publications, rules.relay))
-            except Internal:
-                self._write()
+            if publications:
+                rules = self._rules
+                self._change(firewall.remove(rules.table, publications, rules.relay))
+
+    def _change(self, commands: str) -> None:
+        """One small transaction; the whole table where others changed it. Raises: Internal."""
+        try:
+            self._nft.run(commands)
+        except Internal as error:
+            log.warning(
+                "table %s was changed by others, writing it anew: %s", self._rules.table, error
+            )
+            self._write()
 
     def replace_relay(self) -> None:
         """The relay ended: start another and lead there. Raises: OSError, Internal."""
@@ -91,9 +112,10 @@ class FirewallKeeper:
             if self._need_relay(self._everything()):
                 self._write()
 
-    def publishes_ipv6(self) -> bool:
+    def relays(self) -> bool:
+        """Whether the relay carries anything now."""
         with self._lock:
-            return any(":" in item.host_ip for item in self._everything())
+            return firewall.needs_relay(self._everything())
 
     def rewrite(self) -> None:
         """Make the table what is declared, in one transaction. Raises: Internal."""
@@ -121,7 +143,7 @@ class FirewallKeeper:
 
     def _need_relay(self, publications: Iterable[Publication]) -> bool:
         """Whether a relay was started just now, because `publications` need one."""
-        if self._rules.relay is not None or not any(":" in item.host_ip for item in publications):
+        if self._rules.relay is not None or not firewall.needs_relay(publications):
             return False
         try:
             self._rules = replace(self._rules, relay=self._start_relay())

@@ -18,11 +18,8 @@ from pathlib import Path
 
 from naru.base.errors import Conflict, Internal, NaruError
 from naru.network import holders
-from naru.network.bindings import PortWish
-from naru.network.model import Publication
-
-ANY_V4 = "0.0.0.0"  # noqa: S104 - what Docker shows for every IPv4 address
-ANY_V6 = "::"
+from naru.network.bindings import PortWish, Published
+from naru.network.gateways import ANY_V4, ANY_V6
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _HELD_MAX = 4096
@@ -35,15 +32,6 @@ class Owner:
     container_id: str
     name: str
     address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A wish granted: `host_ip` is one address of one family or its wildcard."""
-
-    wish: PortWish
-    host_ip: str
-    host_port: int
 
 
 class PortTable:
@@ -67,25 +55,34 @@ class PortTable:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._budget = _HELD_MAX if limit < 0 else min(_HELD_MAX, limit // 4)
 
-    def allocate(self, owner: Owner, wishes: Iterable[PortWish]) -> list[Published]:
-        """Host ports for all wishes. Raises: Conflict, naming who holds a port; Internal."""
+    def allocate(
+        self, owner: Owner, wishes: Iterable[tuple[PortWish, str]], default: str = ""
+    ) -> list[Published]:
+        """Host ports for all wishes, each with the families it is granted on (`46`); `default`:
+        the address of wishes that name none. Raises: Conflict, naming who holds a port; Internal.
+        """
         with self._lock:
             granted: list[Published] = []
             try:
-                for wish in wishes:
-                    granted.extend(self._grant(owner, wish))
+                for wish, families in wishes:
+                    addresses = self._addresses(wish.host_ip or default, families)
+                    if addresses:
+                        granted.extend(self._grant(owner, wish, addresses))
             except BaseException:
                 self.release(owner.container_id)
                 raise
             return granted
 
-    def adopt(self, owner: Owner, publications: Iterable[Publication]) -> None:
+    def adopt(self, owner: Owner, published: Iterable[Published]) -> None:
         """Take over what a running container already has; a port lost to a process is borne."""
         with self._lock:
-            for item in publications:
-                self._record(owner, item.proto, item.host_port, [item.host_ip])
+            for item in published:
+                proto, port = item.wish.proto, item.host_port
+                if not port:
+                    continue
+                self._record(owner, proto, port, [item.host_ip])
                 with contextlib.suppress(OSError):
-                    self._hold(owner, item.proto, item.host_port, [item.host_ip])
+                    self._hold(owner, proto, port, [item.host_ip])
 
     def release(self, container_id: str) -> None:
         """Give all ports of a container back. Idempotent."""
@@ -117,8 +114,7 @@ class PortTable:
             return f"container {owner.name}"
         return holders.find(proto, port)
 
-    def _grant(self, owner: Owner, wish: PortWish) -> list[Published]:
-        addresses = self._addresses(wish.host_ip)
+    def _grant(self, owner: Owner, wish: PortWish, addresses: list[str]) -> list[Published]:
         fixed = wish.low if wish.low and wish.low == wish.high else 0
         problem: NaruError | None = None
         for port in [fixed] if fixed else self._candidates(wish, addresses[0]):
@@ -154,11 +150,11 @@ class PortTable:
             raise Conflict(message + (f" ({process} holds it)" if process else "")) from error
         self._record(owner, wish.proto, port, addresses)
 
-    def _addresses(self, host_ip: str) -> list[str]:
+    def _addresses(self, host_ip: str, families: str) -> list[str]:
         chosen = host_ip or self._default
         if chosen:
             return [chosen]
-        return [ANY_V4, ANY_V6] if self._ipv6 else [ANY_V4]
+        return [ANY_V4] * ("4" in families) + [ANY_V6] * ("6" in families and self._ipv6)
 
     def _candidates(self, wish: PortWish, address: str) -> Iterable[int]:
         if wish.low:

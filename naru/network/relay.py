@@ -7,9 +7,10 @@ configured when a port is published, and the process goes on while narud is rest
 
     fdXX:XXXX:XXXX:XXXX : aabb:ccdd : pppp : 0      IPv4 aa.bb.cc.dd, port pppp
 
-Run as a script, isolated, with the standard library only (7 MB): `relay.py PREFIX SUBNET`;
+Run as a script, isolated, with the standard library only (7 MB): `relay.py PREFIX SUBNETS`;
 descriptor 3 is the listening TCP socket, 4 the bound UDP socket, 5 a lock that says "alive".
-Anything else than an address below PREFIX that means one in SUBNET is closed at once.
+SUBNETS is a file with the networks' subnets, a line each, read again when it was replaced.
+Anything else than an address below PREFIX that means one in a subnet is closed at once.
 """
 
 import contextlib
@@ -38,19 +39,32 @@ Target = tuple[str, int]
 
 
 class Meaning:
-    """What addresses below the prefix mean."""
+    """What addresses below the prefix mean, and which of them are containers'."""
 
-    def __init__(self, prefix: str, subnet: str) -> None:
+    def __init__(self, prefix: str, path: str) -> None:
         self._prefix = ipaddress.IPv6Network(f"{prefix}:/64").network_address.packed[:8]
-        self._subnet = ipaddress.IPv4Network(subnet)
+        self._path = path
+        self._seen = (0, 0)
+        self._subnets: list[ipaddress.IPv4Network] = []
 
     def target(self, packed: bytes) -> Target | None:
         """The container's address and port; None for what this relay does not carry."""
         host = ipaddress.IPv4Address(packed[8:12])
         port = int.from_bytes(packed[12:14], "big")
-        if packed[:8] != self._prefix or host not in self._subnet or packed[14:] != b"\0\0":
+        if packed[:8] != self._prefix or packed[14:] != b"\0\0" or not self._known(host):
             return None
         return (str(host), port) if port else None
+
+    def _known(self, host: ipaddress.IPv4Address) -> bool:
+        try:
+            status = os.stat(self._path)
+            if (status.st_ino, status.st_mtime_ns) != self._seen:
+                with open(self._path, encoding="ascii") as source:
+                    self._subnets = [ipaddress.IPv4Network(line.strip()) for line in source]
+                self._seen = (status.st_ino, status.st_mtime_ns)
+        except (OSError, ValueError):
+            return False
+        return any(host in subnet for subnet in self._subnets)
 
 
 class Half:

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from naru.base.failpoints import declare
@@ -47,7 +47,7 @@ class RelayKeeper:
         self._prefix = plan.relay_prefix(options.key)
         self._state = os.path.join(options.exec_root, "relay.json")
         self._lock = os.path.join(options.exec_root, "relay.lock")
-        self._subnet = ""
+        self._subnets = os.path.join(options.exec_root, "relay.subnets")
         self._process: ProcessId | None = None
         self._tasks = TaskRegistry()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -65,10 +65,15 @@ class RelayKeeper:
             return False
         return True
 
-    def open(self, subnet: str, died: Callable[[], None]) -> RelayRules | None:
+    def allow(self, subnets: Iterable[str]) -> None:
+        """The IPv4 subnets that it carries clients to. Blocks. Raises: OSError."""
+        text = "".join(f"{subnet}\n" for subnet in subnets)
+        write_atomic(self._subnets, text.encode())
+
+    def open(self, died: Callable[[], None]) -> RelayRules | None:
         """Adopt the relay of an earlier narud; None when there is none. `died` is called when it
         ends, on the event loop."""
-        self._loop, self._subnet, self._died = asyncio.get_running_loop(), subnet, died
+        self._loop, self._died = asyncio.get_running_loop(), died
         state = self._read()
         lock = self._take_lock()
         if lock is not None:  # nobody lives that a state could speak of
@@ -79,9 +84,6 @@ class RelayKeeper:
         process = ProcessId(int(state.get("pid", 0)), int(state.get("start", 0)))
         if not is_alive(process):  # narud died before it could write this
             process = _holder_of(self._lock) or process
-        if state.get("subnet") != subnet:
-            _end(process)
-            return None
         self._netlink.ensure_local_prefix(f"{self._prefix}:/64")
         self._guard(process, None)
         return RelayRules(self._prefix, int(state["port"]))
@@ -98,11 +100,11 @@ class RelayKeeper:
             stack.enter_context(listener)
             stack.enter_context(datagrams)
             port = listener.getsockname()[1]
-            state = {"port": port, "subnet": self._subnet}
+            state = {"port": port}
             write_atomic(self._state, json.dumps(state).encode())
             STATE_WRITTEN()
             child = self._spawner.spawn(
-                [sys.executable, "-I", "-S", relay.__file__, self._prefix, self._subnet],
+                [sys.executable, "-I", "-S", relay.__file__, self._prefix, self._subnets],
                 env={"LANG": "C.UTF-8"},
                 fds={3: listener.fileno(), 4: datagrams.fileno(), 5: lock},
             )

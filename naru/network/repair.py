@@ -24,15 +24,17 @@ from naru.kernel.multicast import (
     TableMonitor,
 )
 from naru.kernel.netlink.client import Netlink
+from naru.kernel.netlink.model import LinkInfo
 from naru.kernel.threads import offload
-from naru.network import plan
+from naru.network import gateways, plan
 from naru.network.attach import Sandboxes
-from naru.network.bridges import Bridges
+from naru.network.bridges import Bridges, rules_of
 from naru.network.endpoints import Endpoints
-from naru.network.firewall import BridgeRules, RelayRules, Ruleset
+from naru.network.firewall import RelayRules, Ruleset
 from naru.network.firewall_keeper import FirewallKeeper
 from naru.network.model import Attachment, NetworkOptions
-from naru.network.plan import Attached
+from naru.network.networks import Networks
+from naru.network.plan import Attached, EndpointPlan
 from naru.network.reaper import Reaper
 from naru.network.relay_keeper import RelayKeeper
 
@@ -48,6 +50,7 @@ class Repair:
     def __init__(
         self,
         netlink: Netlink,
+        networks: Networks,
         bridges: Bridges,
         firewall: FirewallKeeper,
         sandboxes: Sandboxes,
@@ -57,6 +60,7 @@ class Repair:
         options: NetworkOptions,
     ) -> None:
         self._netlink = netlink
+        self._networks = networks
         self._bridges = bridges
         self._firewall = firewall
         self._sandboxes = sandboxes
@@ -72,28 +76,29 @@ class Repair:
         self._links_dirty = False
         self._table_dirty = False
         self._relay_dirty = False
-        self._unused = False  # whether nobody but `attached` uses the bridge
+        self._unused = False  # whether nobody but `attached` uses the bridges
         self._adopted: RelayRules | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, keep: Mapping[str, Attachment]) -> list[str]:
         """Adopt `keep`, remove every other trace, watch. Answers what could not be kept."""
-        networks = {network.name: network for network in self._bridges.all()}
+        networks = {network.name: network for network in self._networks.all()}
         problems = []
         for container_id, kept in keep.items():
-            if not kept.endpoints:  # it lives in another container's sandbox
-                continue
+            if kept.request.network_mode.startswith("container:"):
+                continue  # it lives in another container's sandbox
             try:
-                self._endpoints.adopt(container_id, kept, networks)
+                self._endpoints.adopt(kept, networks)
             except (NaruError, ValueError) as error:
-                problems.append(f"network of container {kept.name or container_id}: {error}")
+                name = kept.request.name or container_id
+                problems.append(f"network of container {name}: {error}")
         adoption_failed = bool(problems)
         self._watch()
         async with self._endpoints.gate.alone():
             attached = list(self._endpoints.attached.values())
             await offload(self._sweep, keep)
             problems += await offload(self._restore_links, attached)
-            self._adopted = self._relay.open(self._bridges.default.subnet, self._on_relay_end)
+            self._adopted = self._relay.open(self._on_relay_end)
             await offload(self._declare, attached)
         self._unused = not adoption_failed
         for problem in problems:
@@ -111,7 +116,7 @@ class Repair:
                 monitor.close()
         self._links = self._tables = None
         await self._tasks.drain(DRAIN_S)
-        await self._relay.close(needed=await offload(self._firewall.publishes_ipv6))
+        await self._relay.close(needed=await offload(self._firewall.relays))
         if self._unused and not self._endpoints.attached:
             await offload(self._clear)
 
@@ -122,14 +127,13 @@ class Repair:
         loop.add_reader(self._tables.fileno(), self._on_tables, self._tables)
 
     def _on_links(self, monitor: LinkMonitor) -> None:
-        bridge = self._bridges.default.bridge
         lost = False
         for event in monitor.read():
             if isinstance(event, Lost):
                 lost = True
             elif isinstance(event, AddressEvent):
-                lost = lost or (event.deleted and event.index == self._bridges.index)
-            elif event.name == bridge:
+                lost = lost or (event.deleted and bool(self._bridges.owner_of(event.index)))
+            elif self._bridges.index(event.name):
                 lost = lost or event.deleted or not event.up
             elif event.deleted:
                 self._reaper.gone(event.name)
@@ -181,14 +185,10 @@ class Repair:
             attached = list(self._endpoints.attached.values())
             for problem in await offload(self._restore_links, attached):
                 log.error("%s", problem)
-            log.warning("bridge %s or a link of it was changed by others: put back", self._bridge)
+            log.warning("a bridge or a link on it was changed by others: put back")
         if table:
             await offload(self._firewall.rewrite)
             log.warning("table %s was changed by others: put back", self._firewall.table)
-
-    @property
-    def _bridge(self) -> str:
-        return self._bridges.default.bridge
 
     def _sweep(self, keep: Mapping[str, Attachment]) -> None:
         """Remove sandboxes and links that nobody owns: what a crash left.
@@ -204,39 +204,61 @@ class Repair:
             for item in keep.values()
             for settings in item.endpoints.values()
         }
-        prefix = plan.link_prefix(self._options.key)
+        key = self._options.key
+        bridges = {network.link for network in self._networks.all()}
+        prefix, bridge_prefix = plan.link_prefix(key), plan.network_bridge_prefix(key)
+        for link in self._netlink.links():
+            if link.name.startswith(bridge_prefix) and link.name not in bridges:
+                self._netlink.delete_link(link.name)
         present = [link.name for link in self._netlink.links() if link.name.startswith(prefix)]
         self._reaper.delete([name for name in present if name not in links])
 
     def _restore_links(self, attached: Sequence[Attached]) -> list[str]:
-        """Bridge, and every endpoint's link on it. Answers what could not be put back."""
-        self._bridges.ensure()
-        present = {link.name: link for link in self._netlink.links()}
+        """Bridges, and every endpoint's link on its one. Answers what could not be put back."""
         problems = []
-        for item in attached:
-            if item.endpoint is None:
-                continue
+        for network in self._networks.bridged():
             try:
-                link = present.get(item.endpoint.link)
-                if link is None:
-                    self._sandboxes.connect(item)
-                elif link.master != self._bridges.index:
-                    self._netlink.set_master(item.endpoint.link, self._bridges.index)
-            except OSError as error:
-                problems.append(f"the link of container {item.name} cannot be put back: {error}")
+                self._bridges.ensure(network)
+            except (OSError, NaruError) as error:
+                problems.append(f"the bridge of network {network.name}: {error}")
+        present = {link.name: link for link in self._netlink.links()}
+        for item in attached:
+            for endpoint in item.endpoints:
+                try:
+                    self._restore(item, endpoint, present)
+                except OSError as error:
+                    problems.append(
+                        f"the link of container {item.name} to network {endpoint.network.name} "
+                        f"cannot be put back: {error}"
+                    )
         return problems
 
+    def _restore(
+        self, item: Attached, endpoint: EndpointPlan, present: Mapping[str, LinkInfo]
+    ) -> None:
+        if not endpoint.link:
+            return
+        link = present.get(endpoint.link)
+        bridge = self._bridges.index(endpoint.network.link)
+        if link is None:
+            self._sandboxes.connect(item, endpoint)
+        elif link.master != bridge:
+            self._netlink.set_master(endpoint.link, bridge)
+
     def _clear(self) -> None:
-        """Nothing that would be of use to a container is left; addresses stay in the record."""
+        """Nothing that would be of use to a container is left; addresses stay in the records."""
+        for network in self._networks.bridged():
+            try:
+                self._netlink.delete_link(network.link)
+            except OSError as error:
+                log.warning("bridge %s could not be removed: %s", network.link, error)
         try:
             self._firewall.delete()
-            self._netlink.delete_link(self._bridge)
-        except (OSError, NaruError) as error:
-            log.warning("bridge %s and its table could not be removed: %s", self._bridge, error)
+        except NaruError as error:
+            log.warning("table %s could not be removed: %s", self._firewall.table, error)
 
     def _declare(self, attached: Sequence[Attached]) -> None:
-        default = self._bridges.default
-        bridges = (BridgeRules(default.bridge, default.subnet),)
+        bridges = tuple(rules_of(network) for network in self._networks.bridged())
         rules = Ruleset(self._firewall.table, bridges, self._adopted)
-        published = {item.container_id: item.publications for item in attached}
+        published = {item.container_id: gateways.publications(item) for item in attached}
         self._firewall.declare(rules, published)

@@ -1,4 +1,4 @@
-"""Networks as the rest of the engine sees them: attach, detach, list, inspect, reconcile.
+"""Networks as the rest of the engine sees them. What containers have on them: `membership`.
 
 What is attached is declared state: the containers' records give it back at start (`reconcile`),
 and `Repair` puts it back whenever somebody else changed the host.
@@ -6,34 +6,38 @@ and `Repair` puts it back whenever somebody else changed the host.
 Lifecycle: `open` → `reconcile` once → attach, detach, … → `close` (which leaves everything up).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from naru.base.errors import Conflict, Forbidden, NotFound, Unsupported
+from naru.base.clock import now_ns, parse_timestamp
+from naru.base.errors import Forbidden, NotFound
+from naru.base.filters import Filters, matches_labels
+from naru.base.ids import short
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.nft import Nft
 from naru.kernel.spawn import Spawner
 from naru.kernel.threads import offload
-from naru.network import describe, plan, validate
+from naru.network import definition, describe, plan, validate
 from naru.network.attach import Sandboxes
+from naru.network.audit import Audit
 from naru.network.bridges import Bridges
-from naru.network.endpoints import FAILED, Endpoints
+from naru.network.counters import Counters
+from naru.network.endpoints import Endpoints
 from naru.network.firewall_keeper import FirewallKeeper
-from naru.network.model import (
-    Attachment,
-    AttachRequest,
-    InterfaceStats,
-    Network,
-    NetworkOptions,
-)
-from naru.network.ports import ANY_V4, PortTable
+from naru.network.leases import Leases
+from naru.network.membership import Membership
+from naru.network.model import Attachment, Network, NetworkOptions
+from naru.network.networks import Networks
+from naru.network.ports import PortTable
 from naru.network.reaper import Reaper
 from naru.network.relay_keeper import RelayKeeper
 from naru.network.repair import Repair
-from naru.spec.engine.container_config import EndpointSettings, PortBinding
-from naru.spec.engine.network import NetworkResource
+from naru.spec.engine.network import NetworkCreate, NetworkResource
 from naru.storage.metadata import Database
 
+T = TypeVar("T")
 Emit = Callable[[str, str, str, dict[str, str]], None]
 
 
@@ -51,33 +55,39 @@ class NetworkService:
     ) -> None:
         self._options = options
         self._emit = emit
-        self._netlink = netlink
-        self._bridges = Bridges(db, netlink, options)
-        relay = RelayKeeper(netlink, spawner, options)
-        self._firewall = FirewallKeeper(nft, plan.table_name(options.key), relay.ensure)
-        self._sandboxes = Sandboxes(netlink, self._firewall)
-        self._ports = PortTable(
+        self._relay = RelayKeeper(netlink, spawner, options)
+        self._firewall = FirewallKeeper(nft, plan.table_name(options.key), self._relay.ensure)
+        bridges = Bridges(netlink, self._firewall, options)
+        self._networks = Networks(db, netlink, bridges, options)
+        sandboxes = Sandboxes(netlink, self._firewall, bridges)
+        ports = PortTable(
             options.publish_address,
-            ipv6=relay.available(),
+            ipv6=self._relay.available(),
             offset=plan.port_offset(options.key),
         )
-        self._reaper = Reaper(netlink, options.key)
-        self._endpoints = Endpoints(self._sandboxes, self._ports, self._reaper, options)
+        reaper = Reaper(netlink, options.key)
+        self._leases = Leases()
+        self._endpoints = Endpoints(sandboxes, ports, self._leases, reaper, options)
+        self._reaper = reaper
         self._repair = Repair(
-            netlink, self._bridges, self._firewall, self._sandboxes, self._endpoints, self._reaper,
-            relay, options,
+            netlink, self._networks, bridges, self._firewall, sandboxes, self._endpoints, reaper,
+            self._relay, options,
         )  # fmt: skip
+        self.counters = Counters(netlink, self._endpoints)
+        self.audit = Audit(self._firewall, self._endpoints, ports)
+        self.membership = Membership(self._networks, self._endpoints, self._told)
 
     async def open(self) -> None:
         """Read the records and make the default bridge. Raises: Conflict, InvalidParameter."""
         os.makedirs(plan.sandbox_folder(self._options.exec_root), 0o700, exist_ok=True)
-        await self._bridges.open()
+        await self._networks.open()
 
     async def reconcile(self, keep: Mapping[str, Attachment]) -> list[str]:
         """Adopt what running containers have, remove every other trace, begin to watch.
 
         Answers a sentence for each thing that could not be kept as it was.
         """
+        await offload(self._relay.allow, self._subnets())
         return await self._repair.start(keep)
 
     async def close(self) -> None:
@@ -87,130 +97,94 @@ class NetworkService:
 
     def networks(self) -> list[NetworkResource]:
         """GET /networks: without their containers."""
-        return [describe.resource(network) for network in self._bridges.all()]
+        return [describe.resource(network) for network in self._networks.all()]
 
     def inspect(self, ref: str) -> NetworkResource:
         """One network by name, id or unique prefix of its id. Raises: NotFound, Conflict."""
-        network = self._find(ref)
+        network = self._networks.find(ref)
         members = {
-            container_id: (item.name, item.settings)
-            for container_id, item in self._endpoints.attached.items()
-            if item.network.id == network.id
+            item.container_id: (item.name, endpoint.settings)
+            for item, endpoint in self._endpoints.members(network.id)
         }
         return describe.resource(network, members)
 
-    def create(self, name: str) -> str:
-        """Raises: Unsupported; user-defined networks are not there yet."""
-        raise Unsupported(f"network {name} cannot be created: only bridge, host and none exist yet")
+    def by_name(self, endpoints: Mapping[str, T]) -> dict[str, T]:
+        """The same by the networks' names, where somebody named them by id or as `default`."""
+        return {self._networks.name_of(name): value for name, value in endpoints.items()}
 
-    def remove(self, ref: str) -> None:
-        """Raises: Forbidden for predefined networks, NotFound for all others."""
-        network = self._find(ref)
-        raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+    def in_use(self) -> set[str]:
+        """Ids of the networks that a running container is on."""
+        attached = self._endpoints.attached.values()
+        return {endpoint.network.id for item in attached for endpoint in item.endpoints}
 
-    def validate(
-        self,
-        network_mode: str,
-        endpoints: Mapping[str, EndpointSettings | None],
-        port_bindings: Mapping[str, list[PortBinding] | None],
-        exposed: tuple[str, ...] = (),
-        *,
-        publish_all: bool = False,
-        mac: str = "",
-    ) -> None:
-        """What `create` of a container checks. Raises: InvalidParameter, Unsupported."""
-        validate.check(
-            network_mode, endpoints, port_bindings, exposed, publish_all=publish_all, mac=mac
-        )
+    async def create(self, body: NetworkCreate) -> str:
+        """The new network's id. Raises: InvalidParameter, Forbidden, Conflict, NotFound."""
+        network = await self._networks.create(definition.draft(body, self._networks.find))
+        await offload(self._relay.allow, self._subnets())
+        self._told("create", network)
+        return network.id
 
-    async def attach(self, request: AttachRequest) -> Attachment:
-        """Make the container's sandbox. All or nothing, also when the caller is cancelled.
+    async def remove(self, ref: str) -> None:
+        """Raises: Forbidden for predefined networks and for those in use, NotFound."""
+        network = self._networks.find(ref)
+        if network.name in validate.PREDEFINED:
+            raise Forbidden(f"{network.name} is a pre-defined network and cannot be removed")
+        users = [
+            f'name:"{item.name}" id:"{short(endpoint.settings.endpoint_id)}"'
+            for item, endpoint in self._endpoints.members(network.id)
+        ]
+        if users:
+            raise Forbidden(
+                f"error while removing network: network {network.name} has active endpoints "
+                f"({', '.join(users)})"
+            )
+        if dependents := self._networks.configured_from(network):
+            raise Forbidden(
+                f'error while removing network: configuration network "{network.name}" is in use '
+                f"(by {', '.join(dependents)})"
+            )
+        await self._networks.remove(network)
+        self._leases.forget(network)
+        await offload(self._relay.allow, self._subnets())
+        self._told("destroy", network)
 
-        Raises: NotFound for an unknown network, Internal with Docker's text for ports in use.
+    async def prune(self, filters: Filters) -> list[str]:
+        """Remove what no running container is on; the names. Filters: until, label, label!.
+
+        Raises: InvalidParameter.
         """
-        await self.detach(request.container_id)
-        network = self._wanted(request)
-        attachment = await self._endpoints.attach(request, network)
-        self._told("connect", request.container_id, network)
-        return attachment
-
-    async def detach(self, container_id: str) -> None:
-        """Take the sandbox and everything in it away; harmless when there is none.
-
-        Raises: OSError, Internal when a part could not be removed: call again.
-        """
-        item = await self._endpoints.detach(container_id)
-        if item is not None:
-            self._told("disconnect", container_id, item.network)
-
-    def rename(self, container_id: str, name: str) -> None:
-        """The container's new name, for error texts and inspect."""
-        self._endpoints.rename(container_id, name)
+        now = now_ns()
+        before = [parse_timestamp(value, now) for value in filters.get("until", ())]
+        unwanted, used = filters.get("label!", ()), self.in_use()
+        removed = []
+        for network in self._networks.all():
+            if network.name in validate.PREDEFINED or network.id in used:
+                continue
+            if before and network.created_ns >= min(before):
+                continue
+            if not matches_labels(filters.get("label", ()), network.labels) or (
+                unwanted and matches_labels(unwanted, network.labels)
+            ):
+                continue
+            with contextlib.suppress(Forbidden, NotFound):  # in use since, or gone already
+                await self.remove(network.id)
+                removed.append(network.name)
+        self._emit("network", "prune", "", {"reclaimed": "0"})
+        return removed
 
     async def obstacles(self) -> list[str]:
         """For `doctor`: what of the host's own firewall stands in containers' way."""
         return await offload(self._firewall.obstacles)
 
-    def holder_of(self, port: int, proto: str = "tcp", host_ip: str = ANY_V4) -> str | None:
-        """Who has a port of the host: `container web`, `process nginx (pid 12)`, None."""
-        return self._ports.holder_of(proto, port, host_ip)
-
     def gateway_address(self) -> str:
         """The default bridge's own address: what `host-gateway` means."""
-        return self._bridges.default.gateway
+        pool = self._networks.default.pool4
+        return pool.gateway if pool is not None else ""
 
-    async def stats(self, container_id: str) -> dict[str, InterfaceStats]:
-        """Counters per interface as the container sees them; {} without interfaces."""
-        item = self._endpoints.attached.get(container_id)
-        if item is None or item.endpoint is None:
-            return {}
-        link = await offload(self._netlink.link, item.endpoint.link)
-        if link is None:
-            return {}
-        counters = link.stats
-        # The host's end of the pair receives what the container sends.
-        return {
-            item.endpoint.interface: InterfaceStats(
-                rx_bytes=counters.tx_bytes,
-                rx_packets=counters.tx_packets,
-                rx_errors=counters.tx_errors,
-                rx_dropped=counters.tx_dropped,
-                tx_bytes=counters.rx_bytes,
-                tx_packets=counters.rx_packets,
-                tx_errors=counters.rx_errors,
-                tx_dropped=counters.rx_dropped,
-            )
-        }
+    def _subnets(self) -> list[str]:
+        return [item.pool4.subnet for item in self._networks.bridged() if item.pool4 is not None]
 
-    def _wanted(self, request: AttachRequest) -> Network:
-        mode = validate.network_name(request.network_mode)
-        if mode in ("host", "none"):
-            return self._find(mode)
-        names = {validate.network_name(name) for name in request.endpoints} | {mode}
-        for name in sorted(names):
-            if self._bridges.get(name) is None and not self._matches(name):
-                raise NotFound(f"{FAILED}network {name} not found")
-        if len(names) > 1:
-            raise Unsupported(
-                f"{FAILED}a container cannot be connected to several networks yet: "
-                + ", ".join(sorted(names))
-            )
-        return self._find(mode)
-
-    def _find(self, ref: str) -> Network:
-        named = self._bridges.get(ref)
-        if named is not None:
-            return named
-        found = self._matches(ref)
-        if not found:
-            raise NotFound(f"network {ref} not found")
-        if len(found) > 1:
-            raise Conflict(f"network {ref} is ambiguous ({len(found)} matches found on ID prefix)")
-        return found[0]
-
-    def _matches(self, ref: str) -> list[Network]:
-        return [item for item in self._bridges.all() if ref and item.id.startswith(ref)]
-
-    def _told(self, action: str, container_id: str, network: Network) -> None:
-        attributes = {"container": container_id, "name": network.name, "type": network.driver}
+    def _told(self, action: str, network: Network, container_id: str = "") -> None:
+        attributes = {"container": container_id} if container_id else {}
+        attributes |= {"name": network.name, "type": network.driver}
         self._emit("network", action, network.id, attributes)

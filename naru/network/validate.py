@@ -2,13 +2,23 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address, ip_network
 
-from naru.base.errors import InvalidParameter, Unsupported
+from naru.base.errors import InvalidParameter
 from naru.network import bindings
-from naru.spec.engine.container_config import EndpointSettings, PortBinding
+from naru.network.model import Network
+from naru.spec.engine.container_config import (
+    EndpointIPAMConfig,
+    EndpointSettings,
+    PortBinding,
+)
 
 PREDEFINED = ("bridge", "host", "none")
+IFNAME_OPTION = "com.docker.network.endpoint.ifname"
+SYSCTLS_OPTION = "com.docker.network.endpoint.sysctls"
 
+_SYSCTL = re.compile(r"net\.(ipv4|ipv6|mpls)\.(conf|neigh)\.IFNAME\.(\w+)=([\w -]+)\Z", re.ASCII)
+_IFNAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,14}\Z")
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}\Z")
 _JOINED_CONFLICT = "conflicting options: port publishing and the container type network mode"
 
@@ -27,7 +37,7 @@ def check(
     publish_all: bool = False,
     mac: str = "",
 ) -> None:
-    """Raises: InvalidParameter with Docker's text; Unsupported for what comes later."""
+    """Raises: InvalidParameter with Docker's text."""
     if mode.startswith("container:"):
         _check_joined(mode, endpoints, port_bindings, publish_all)
         return
@@ -64,22 +74,95 @@ def _check_joined(
 def _check_endpoint(name: str, settings: EndpointSettings) -> None:
     if settings.mac_address:
         normal_mac(settings.mac_address)
-    if name not in PREDEFINED:
-        return
-    if settings.aliases:
+    problems = endpoint_problems(name, settings)
+    if problems:
         raise InvalidParameter(
-            f"invalid config for network {name}: invalid endpoint settings:\n"
+            f"invalid config for network {name}: invalid endpoint settings:\n" + "\n".join(problems)
+        )
+
+
+def endpoint_problems(name: str, settings: EndpointSettings) -> list[str]:
+    """What can be said of an endpoint's wishes without knowing the network, in Docker's words."""
+    problems: list[str] = []
+    ipam = settings.ipam_config or EndpointIPAMConfig()
+    if name in PREDEFINED and settings.aliases:
+        problems.append(
             "network-scoped alias is supported only for containers in user defined networks"
         )
+    if name in PREDEFINED and (ipam.ipv4_address or ipam.ipv6_address):
+        problems.append("user specified IP address is supported on user defined networks only")
+    for what, text, version in (
+        ("IPv4", ipam.ipv4_address, 4),
+        ("IPv6", ipam.ipv6_address, 6),
+        *(("link-local IP", item, 0) for item in ipam.link_local_ips or ()),
+    ):
+        if text and not _is_address(text, version):
+            problems.append(f"invalid {what} address: {text}")
+    problems += _option_problems(settings.driver_opts or {})
+    for link in settings.links or ():
+        target, colon, alias = link.partition(":")
+        if not target or (colon and not alias):
+            problems.append(f"invalid link {link!r}: wanted NAME or NAME:ALIAS")
+    return problems
+
+
+def address_problems(network: Network, settings: EndpointSettings) -> list[str]:
+    """Whether the network can give the addresses that are asked for, in Docker's words."""
     ipam = settings.ipam_config
-    if ipam is not None and (ipam.ipv4_address or ipam.ipv6_address):
-        raise InvalidParameter(
-            f"invalid config for network {name}: invalid endpoint settings:\n"
-            "user specified IP address is supported on user defined networks only"
-        )
-    if settings.driver_opts:
-        option = next(iter(sorted(settings.driver_opts)))
-        raise Unsupported(f"driver option {option!r} of network {name} is not supported yet")
+    problems = []
+    for text, pool in (
+        (ipam.ipv4_address if ipam is not None else "", network.pool4),
+        (ipam.ipv6_address if ipam is not None else "", network.pool6),
+    ):
+        if not text or not _is_address(text, 0) or network.name in PREDEFINED:
+            continue
+        if pool is None or not pool.asked:
+            problems.append(
+                "user specified IP address is supported only when connecting to networks with "
+                "user configured subnets"
+            )
+        elif ip_address(text) not in ip_network(pool.subnet):
+            problems.append(f"no configured subnet or ip-range contain the IP address {text}")
+    return problems
+
+
+def interface_sysctls(text: str, interface: str) -> tuple[tuple[str, str], ...]:
+    """(path, value) of `net.ipv4.conf.IFNAME.log_martians=1,…`. Raises: InvalidParameter."""
+    found = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        match = _SYSCTL.match(item)
+        if match is None:
+            raise InvalidParameter(
+                f"invalid sysctl {item!r} of an endpoint: wanted "
+                "net.{ipv4,ipv6,mpls}.{conf,neigh}.IFNAME.NAME=VALUE"
+            )
+        family, area, name, value = match.groups()
+        found.append((f"net/{family}/{area}/{interface}/{name}", value))
+    return tuple(found)
+
+
+def _option_problems(options: Mapping[str, str]) -> list[str]:
+    problems = []
+    for name, value in options.items():
+        if name == SYSCTLS_OPTION:
+            try:
+                interface_sysctls(value, "eth0")
+            except InvalidParameter as error:
+                problems.append(error.message)
+        elif name == IFNAME_OPTION:
+            if not _IFNAME.match(value):
+                problems.append(f"invalid interface name {value!r}")
+        else:
+            problems.append(f"driver option {name!r} of an endpoint is not supported")
+    return problems
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    return version in (0, address.version)
 
 
 def normal_mac(text: str) -> str:

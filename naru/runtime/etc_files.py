@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from naru.base.errors import InvalidParameter
 
 HOST_GATEWAY = "host-gateway"
+INTERNAL_NAMESERVER = "127.0.0.11"
 FALLBACK_NAMESERVERS = ("8.8.8.8", "8.8.4.4")
 
 _NOTE = """\
@@ -57,13 +58,27 @@ def hosts(
     names: Sequence[str] = (),
 ) -> str:
     """A container's own /etc/hosts. `names`: more names of the container (links, aliases)."""
+    lines = [_HOSTS_HEAD, _HOSTS_HEAD_V6 if ipv6 else ""]
+    lines += [f"{address}\t{name}\n" for address, name in extra]
+    return "".join(lines) + own_lines(hostname, domainname, addresses, names=names)
+
+
+def own_lines(
+    hostname: str, domainname: str, addresses: Iterable[str], *, names: Sequence[str] = ()
+) -> str:
+    """The lines of /etc/hosts that name the container itself, one for each address."""
     full = f"{hostname}.{domainname}" if domainname else hostname
     short = full.partition(".")[0]
     own = full if short == full else f"{full} {short}"
-    lines = [_HOSTS_HEAD, _HOSTS_HEAD_V6 if ipv6 else ""]
-    lines += [f"{address}\t{name}\n" for address, name in extra]
-    lines += [f"{address}\t{' '.join((own, *names))}\n" for address in addresses]
-    return "".join(lines)
+    return "".join(f"{address}\t{' '.join((own, *names))}\n" for address in addresses)
+
+
+def without_addresses(text: str, addresses: Iterable[str]) -> str:
+    """/etc/hosts without the lines of these addresses; all else as it was, also by others."""
+    gone = set(addresses)
+    lines = text.splitlines(keepends=True)
+    kept = "".join(line for line in lines if not gone.intersection(line.split()[:1]))
+    return kept if not kept or kept.endswith("\n") else kept + "\n"
 
 
 def hosts_of_host(text: str, extra: Iterable[tuple[str, str]] = ()) -> str:
@@ -84,11 +99,17 @@ def resolv_conf(
     search: Sequence[str] = (),
     options: Sequence[str] = (),
     keep_loopback: bool = False,
+    internal: bool = False,
     ipv6: bool = True,
 ) -> str:
-    """A container's /etc/resolv.conf out of the host's and the overrides."""
+    """A container's /etc/resolv.conf out of the host's and the overrides.
+
+    `internal`: the engine's name server is asked, and asks those that would stand here otherwise.
+    """
     servers, searches, opts, other = _parse(host_text)
-    if nameservers:
+    if internal:
+        servers = [INTERNAL_NAMESERVER]
+    elif nameservers:
         servers = list(nameservers)
     elif not keep_loopback:
         servers = [s for s in servers if not _local(s) and (ipv6 or ":" not in s)]
@@ -97,12 +118,19 @@ def resolv_conf(
         searches = [s for s in search if s != "."]
     if options:
         opts = list(options)
+    if internal and not any(option.startswith("ndots:") for option in opts):
+        opts.append("ndots:0")
     lines = [_NOTE, *(f"nameserver {server}" for server in servers)]
     if searches:
         lines.append("search " + " ".join(searches))
     if opts:
         lines.append("options " + " ".join(opts))
     return "\n".join((*lines, *other)) + "\n"
+
+
+def resolvers(host_text: str) -> tuple[str, ...]:
+    """The name servers of a resolv.conf, loopback ones included."""
+    return tuple(_parse(host_text)[0])
 
 
 def _local(server: str) -> bool:

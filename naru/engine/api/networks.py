@@ -1,41 +1,40 @@
-"""Networks: list and inspect; what changes them comes with user-defined networks.
+"""Networks: list, inspect, create, remove, connect, disconnect, prune; and the audit of ports.
 
-Spec: Engine API 1.51, Network.
+Spec: Engine API 1.51, Network. `/networks/naru/ports` is Naru's own.
 """
 
 import re
-from typing import Any
+from collections.abc import Collection
 
 from msgspec import Struct
 
-from naru.base.errors import Forbidden, InvalidParameter, NotFound, Unsupported
+from naru.base.errors import InvalidParameter, NotFound
 from naru.base.filters import Filters, matches_labels, parse_bool
-from naru.engine.api.call import Call, json_answer
+from naru.containers import networking
+from naru.engine.api.call import NO_CONTENT, Call, json_answer
 from naru.engine.api.router import Route
 from naru.http.message import Answer, Response
-from naru.spec.engine.network import NetworkResource
+from naru.spec.engine.container_config import EndpointSettings
+from naru.spec.engine.network import NetworkCreate, NetworkResource
 
 LIST_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
 PRUNE_FILTERS = frozenset({"label", "label!", "until"})
 _PREDEFINED = frozenset({"bridge", "host", "none"})
 
 
-class NetworkCreate(Struct, kw_only=True, rename="pascal"):
-    """As much of the body of POST /networks/create as decides the answer."""
-
-    name: str = ""
-
-
 class NetworkConnect(Struct, kw_only=True, rename="pascal"):
     """Body of connect and disconnect."""
 
     container: str = ""
-    endpoint_config: dict[str, Any] | None = None
+    endpoint_config: EndpointSettings | None = None
     force: bool = False
 
 
-def matches(network: NetworkResource, filters: Filters) -> bool:
-    """Whether the filters let a network through. Raises: InvalidParameter. Pure."""
+def matches(network: NetworkResource, filters: Filters, used: Collection[str] = ()) -> bool:
+    """Whether the filters let a network through; `used`: ids of networks that somebody is on.
+
+    Raises: InvalidParameter. Pure.
+    """
     names, ids = filters.get("name"), filters.get("id")
     if names and not any(_found(pattern, network.name) for pattern in names):
         return False
@@ -50,7 +49,10 @@ def matches(network: NetworkResource, filters: Filters) -> bool:
             raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
         if (kind == "builtin") != (network.name in _PREDEFINED):
             return False
-    if parse_bool(filters, "dangling") is True:
+    dangling = parse_bool(filters, "dangling")
+    if dangling is not None and dangling != (
+        network.name not in _PREDEFINED and network.id not in used
+    ):
         return False
     return matches_labels(filters.get("label", ()), network.labels or {})
 
@@ -64,49 +66,50 @@ def _found(pattern: str, name: str) -> bool:
 
 async def list_networks(call: Call) -> Answer:
     filters = call.filters(LIST_FILTERS)
-    return json_answer([n for n in call.services.network.networks() if matches(n, filters)])
+    network = call.services.network
+    used = network.in_use() if "dangling" in filters else set()
+    return json_answer([n for n in network.networks() if matches(n, filters, used)])
 
 
 async def inspect(call: Call) -> Answer:
+    scope = call.text("scope")
+    if scope not in ("", "local"):
+        raise NotFound(f"network {call.name} not found")
     return json_answer(call.services.network.inspect(call.name))
+
+
+async def ports(call: Call) -> Answer:
+    return json_answer(call.services.network.audit.ports())
 
 
 async def create(call: Call) -> Answer:
     body = await call.decode(NetworkCreate)
-    if body.name in _PREDEFINED:
-        raise Forbidden(f"operation is not permitted on predefined {body.name} network ")
-    return json_answer({"Id": call.services.network.create(body.name), "Warning": ""}, 201)
+    return json_answer({"Id": await call.services.network.create(body), "Warning": ""}, 201)
 
 
 async def remove(call: Call) -> Answer:
-    call.services.network.remove(call.name)
-    return Response(204)
+    await call.services.network.remove(call.name)
+    return NO_CONTENT
 
 
 async def prune(call: Call) -> Answer:
-    call.filters(PRUNE_FILTERS)
-    return json_answer({"NetworksDeleted": None})
+    deleted = await call.services.network.prune(call.filters(PRUNE_FILTERS))
+    return json_answer({"NetworksDeleted": deleted or None})
 
 
 async def connect(call: Call) -> Answer:
     body = await call.decode(NetworkConnect)
-    call.services.containers.store.find(body.container)
-    network = call.services.network.inspect(call.name)
-    raise Unsupported(
-        f"connecting a running container to network {network.name} comes with user-defined "
-        "networks; choose the network when the container is created"
-    )
+    deps = call.services.containers.deps
+    call.services.network.inspect(call.name)
+    await networking.connect(deps, body.container, call.name, body.endpoint_config)
+    return Response(200)
 
 
 async def disconnect(call: Call) -> Answer:
     body = await call.decode(NetworkConnect)
-    container = call.services.containers.store.find(body.container)
-    network = call.services.network.inspect(call.name)
-    if network.name not in container.networks:
-        raise NotFound(f"container {container.id} is not connected to network {network.name}")
-    raise Unsupported(
-        f"disconnecting a container from network {network.name} comes with user-defined networks"
-    )
+    deps = call.services.containers.deps
+    await networking.disconnect(deps, body.container, call.name, force=body.force)
+    return Response(200)
 
 
 ROUTES = (
@@ -114,6 +117,7 @@ ROUTES = (
     Route("GET", "/networks/", list_networks),
     Route("POST", "/networks/create", create),
     Route("POST", "/networks/prune", prune),
+    Route("GET", "/networks/naru/ports", ports),
     Route("GET", "/networks/{name}", inspect),
     Route("DELETE", "/networks/{name}", remove),
     Route("POST", "/networks/{name}/connect", connect),

@@ -52,3 +52,22 @@ class NetworkResource(Struct, kw_only=True, rename="pascal"):
     containers: dict[str, NetworkContainer] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+
+
+class NetworkCreate(Struct, kw_only=True, rename="pascal"):
+    """Body of POST /networks/create. `check_duplicate` is of old clients and says nothing."""
+
+    name: str = ""
+    check_duplicate: bool | None = None
+    driver: str = ""
+    scope: str = ""
+    enable_ipv4: bool | None = field(name="EnableIPv4", default=None)
+    enable_ipv6: bool | None = field(name="EnableIPv6", default=None)
+    ipam: IPAM | None = field(name="IPAM", default=None)
+    internal: bool = False
+    attachable: bool = False
+    ingress: bool = False
+    config_only: bool = False
+    config_from: ConfigReference | None = None
+    options: dict[str, str] | None = None
+    labels: dict[str, str] | None = None

@@ -1,0 +1,118 @@
+"""Containers on networks: attach and detach with a run, connect and disconnect during it.
+
+Nothing is kept here: `Endpoints` holds what is declared, the containers' records what was told.
+"""
+
+from collections.abc import Callable
+
+from naru.base.errors import Conflict, Forbidden, InvalidParameter, NotFound
+from naru.network import validate
+from naru.network.endpoints import FAILED, Endpoints, ports_of
+from naru.network.model import Attachment, AttachRequest, Network
+from naru.network.networks import Networks
+from naru.network.plan import Attached
+from naru.spec.engine.container_config import EndpointSettings
+
+Told = Callable[[str, Network, str], None]
+
+
+class Membership:
+    """One per engine. `told(action, network, container id)` hears of every change."""
+
+    def __init__(self, networks: Networks, endpoints: Endpoints, told: Told) -> None:
+        self._networks = networks
+        self._endpoints = endpoints
+        self._told = told
+
+    def validate(self, request: AttachRequest) -> None:
+        """What `create` of a container checks. Raises: InvalidParameter, Unsupported."""
+        validate.check(
+            request.network_mode,
+            request.endpoints,
+            request.port_bindings,
+            request.exposed_ports,
+            publish_all=request.publish_all,
+            mac=request.mac,
+        )
+        for name, asked in request.endpoints.items():
+            network = self._networks.get(validate.network_name(name))
+            problems = [] if network is None else validate.address_problems(network, asked)
+            if problems:
+                raise InvalidParameter(
+                    f"invalid config for network {name}: invalid endpoint settings:\n"
+                    + "\n".join(problems)
+                )
+
+    async def attach(self, request: AttachRequest) -> Attachment:
+        """Make the container's sandbox. All or nothing, also when the caller is cancelled.
+
+        Raises: NotFound for an unknown network, Internal with Docker's text for ports in use.
+        """
+        await self.detach(request.container_id)
+        networks = {name: self._wanted(name) for name in request.endpoints}
+        item = await self._endpoints.attach(request, networks)
+        for endpoint in item.endpoints:
+            self._told("connect", endpoint.network, item.container_id)
+        return _attachment(item)
+
+    async def detach(self, container_id: str) -> None:
+        """Take the sandbox and everything in it away; harmless when there is none.
+
+        Raises: OSError, Internal when a part could not be removed: call again.
+        """
+        item = await self._endpoints.detach(container_id)
+        for endpoint in item.endpoints if item is not None else ():
+            self._told("disconnect", endpoint.network, container_id)
+
+    def check_connect(self, ref: str, asked: EndpointSettings) -> str:
+        """The network's name, when a container may be put on it. Raises: NotFound,
+        InvalidParameter with Docker's text."""
+        network = self._networks.find(ref)
+        if network.config_only:
+            raise Forbidden(f"cannot connect container to config-only network {network.name}")
+        problems = validate.endpoint_problems(network.name, asked)
+        problems += validate.address_problems(network, asked)
+        if problems:
+            raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(problems))
+        return network.name
+
+    async def connect(self, container_id: str, name: str, asked: EndpointSettings) -> Attachment:
+        """Put a running container on one more network; all or nothing.
+
+        Raises: Forbidden, Conflict, Internal.
+        """
+        network = self._wanted(name)
+        item = await self._endpoints.connect(container_id, network, asked)
+        self._told("connect", network, container_id)
+        return _attachment(item)
+
+    async def disconnect(self, container_id: str, name: str) -> Attachment:
+        """Take a running container off a network. Raises: NotFound, OSError, Internal."""
+        network = self._wanted(name)
+        item = await self._endpoints.disconnect(container_id, network)
+        self._told("disconnect", network, container_id)
+        return _attachment(item)
+
+    def rename(self, container_id: str, name: str) -> None:
+        """The container's new name, for error texts and inspect."""
+        self._endpoints.rename(container_id, name)
+
+    def _wanted(self, name: str) -> Network:
+        try:
+            network = self._networks.find(validate.network_name(name))
+        except (NotFound, Conflict) as error:
+            raise type(error)(f"{FAILED}{error}") from error
+        if network.config_only:
+            raise Forbidden(f"{FAILED}network {name} is a configuration only")
+        return network
+
+
+def _attachment(item: Attached) -> Attachment:
+    """What a container's record keeps."""
+    return Attachment(
+        request=item.request,
+        sandbox_path=item.pin or None,
+        endpoints={one.network.name: one.settings for one in item.endpoints},
+        ports=ports_of(item),
+        interfaces={one.network.name: one.interface for one in item.endpoints if one.interface},
+    )
