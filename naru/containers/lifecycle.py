@@ -166,7 +166,8 @@ class Lifecycle:
         )
         event = "exit-restart" if verdict.restart else "exit"
         after = state.apply(container, event, _ended_state(container.state, ended))
-        after = replace(after, ports={}, sandbox_path="")
+        parked = container.ports if self._recipe.has_guests(identifier) else {}
+        after = replace(after, ports={}, sandbox_path="", parked_ports=parked)
         await store.observe_ahead(after)
         try:
             EXIT_RECORDED()

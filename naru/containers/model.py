@@ -86,6 +86,7 @@ class Container(Struct, kw_only=True, frozen=True):
     ports: dict[str, list[PortBinding] | None] = field(default_factory=dict)
     sandbox_path: str = ""
     interfaces: dict[str, str] = field(default_factory=dict)
+    parked_ports: dict[str, list[PortBinding] | None] = field(default_factory=dict)
     restart_count: int = 0
     stopped_by_user: bool = False
     started_once: bool = False

@@ -33,7 +33,7 @@ from naru.containers.model import UNKNOWN_EXIT_CODE, Container, Intent, State
 from naru.containers.networking import attachment_of
 from naru.containers.order import needed_by, waits_of
 from naru.containers.remove import Remover
-from naru.containers.start import Recipe, intended
+from naru.containers.start import Recipe, host_of, intended
 from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload, offload_bulk
 from naru.network.model import Attachment
@@ -56,6 +56,8 @@ class Reconciler:
         wanted: list[str] = []
         adopted: dict[str, Container] = {}
         for container in deps.store:
+            self._recipe.expect_guest(container)
+        for container in deps.store:
             seen = found.pop(container.id, None)
             try:
                 if await self._one(container, seen, adopted):
@@ -63,10 +65,15 @@ class Reconciler:
             except (NaruError, OSError):
                 self._recipe.suspect(container.id)
                 log.exception("container %s could not be brought up to date", container.name)
-        for identifier in adopted:
-            self._recipe.adopt(identifier)
-            self._adopt_mounts(adopted[identifier])
+        self._recipe.forget_guests()
+        for container in adopted.values():
+            self._recipe.adopt(container)
+            self._adopt_mounts(container)
         await deps.network.reconcile(await self._attachments(adopted))
+        for container in adopted.values():
+            host = host_of(deps, container)
+            if host is not None and host.id not in adopted:
+                deps.network.membership.park(host.id)
         for container in adopted.values():
             self._lifecycle.watch(container)
         await self._sweep(found, set(adopted))
@@ -155,8 +162,15 @@ class Reconciler:
 
     async def _attachments(self, adopted: Mapping[str, Container]) -> dict[str, Attachment]:
         host_resolv_conf = await offload(read_host_resolv_conf)
+        kept = dict(adopted)
+        for guest in adopted.values():  # a sandbox outlives its container for those in it
+            host = host_of(self._deps, guest)
+            if host is not None and host.id not in kept:
+                kept[host.id] = replace(
+                    host, ports=host.parked_ports, sandbox_path=guest.sandbox_path
+                )
         found = {}
-        for identifier, container in adopted.items():
+        for identifier, container in kept.items():
             try:
                 found[identifier] = attachment_of(self._deps, container, host_resolv_conf)
             except NaruError as error:

@@ -7,6 +7,7 @@ What a killed narud leaves of a start is found by `reconcile` and cleared with t
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable
@@ -15,11 +16,13 @@ import msgspec
 from msgspec.structs import replace
 
 from naru.base.clock import now_ns
+from naru.base.errors import NaruError
 from naru.base.failpoints import declare
 from naru.base.undo import Undo
 from naru.containers import state
 from naru.containers.deps import Deps
 from naru.containers.etc import read_host_resolv_conf
+from naru.containers.joined import PREFIX
 from naru.containers.log_options import LOG_FILE, log_limits
 from naru.containers.model import Container, Intent, State
 from naru.containers.networking import request_of
@@ -52,6 +55,7 @@ class Recipe:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._runs: set[str] = set()
+        self._guests: dict[str, set[str]] = {}  # who lives in a container's network sandbox
         self._settled = False
 
     def settled(self) -> None:
@@ -62,10 +66,26 @@ class Recipe:
         """Something of a run may be left: the next `clear` looks."""
         self._runs.add(identifier)
 
-    def adopt(self, identifier: str) -> None:
+    def adopt(self, container: Container) -> None:
         """A container that runs since before this narud."""
-        self._runs.add(identifier)
-        self._deps.roots.adopt(identifier)
+        self._runs.add(container.id)
+        self._deps.roots.adopt(container.id)
+        self.expect_guest(container)
+
+    def expect_guest(self, container: Container) -> None:
+        """A container whose record says that it runs may live in another one's sandbox."""
+        if container.state.status in ("running", "paused"):
+            host = host_of(self._deps, container)
+            if host is not None:
+                self._guests.setdefault(host.id, set()).add(container.id)
+
+    def forget_guests(self) -> None:
+        """What records said is known better now."""
+        self._guests.clear()
+
+    def has_guests(self, identifier: str) -> bool:
+        """Whether others live in this container's network sandbox: it outlives its own run."""
+        return bool(self._guests.get(identifier))
 
     async def launch(self, container: Container) -> Container:
         """Start the workload; the record of the running container, not stored yet.
@@ -109,6 +129,7 @@ class Recipe:
         mode = container.host_config.network_mode
         if mode.startswith("container:"):
             other = running_other(self._deps, mode, "join network namespace of")
+            self._guests.setdefault(other.id, set()).add(container.id)
             request = AttachRequest(container.id, container.name, network_mode=mode)
             return Attachment(request, other.sandbox_path or None)
         host_resolv_conf = await offload(read_host_resolv_conf)
@@ -167,7 +188,7 @@ class Recipe:
                 told = {"container": identifier, "driver": mount.driver or "local"}
                 deps.emit("volume", "unmount", mount.name, told)
         steps: list[Awaitable[None]] = [
-            deps.network.membership.detach(identifier),
+            self._leave_network(identifier),
             deps.roots.release_run(identifier),
         ]
         if container is not None:
@@ -178,6 +199,22 @@ class Recipe:
             if isinstance(result, BaseException):
                 raise result
         self._runs.discard(identifier)
+
+    async def _leave_network(self, identifier: str) -> None:
+        """Its sandbox goes, unless others live in it: then it goes with the last of them."""
+        membership, store = self._deps.network.membership, self._deps.store
+        if self.has_guests(identifier) and store.get(identifier) is not None:
+            membership.park(identifier)
+            return
+        await membership.detach(identifier)
+        self._guests.pop(identifier, None)
+        for host, guests in list(self._guests.items()):
+            guests.discard(identifier)
+            if not guests:
+                del self._guests[host]
+                owner = store.get(host)
+                if owner is None or owner.state.status not in ("running", "paused"):
+                    await membership.detach(host)
 
     def _tell_mounted(self, container: Container) -> None:
         for mount in container.mounts:
@@ -199,6 +236,16 @@ class Recipe:
                 for target in (*mounts_below(path), path):
                     unmount(target)
                 remove_tree(path)
+
+
+def host_of(deps: Deps, container: Container) -> Container | None:
+    """The container whose network sandbox this one lives in."""
+    mode = container.host_config.network_mode
+    if not mode.startswith(PREFIX):
+        return None
+    with contextlib.suppress(NaruError):
+        return deps.store.find(mode.removeprefix(PREFIX))
+    return None
 
 
 def has_extras(container: Container) -> bool:

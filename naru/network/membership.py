@@ -23,6 +23,7 @@ class Membership:
         self._networks = networks
         self._endpoints = endpoints
         self._told = told
+        self._parked: set[str] = set()
 
     def validate(self, request: AttachRequest) -> None:
         """What `create` of a container checks. Raises: InvalidParameter, Unsupported."""
@@ -44,10 +45,13 @@ class Membership:
                 )
 
     async def attach(self, request: AttachRequest) -> Attachment:
-        """Make the container's sandbox. All or nothing, also when the caller is cancelled.
+        """Make the container's sandbox, or take up a parked one. All or nothing, also when the
+        caller is cancelled.
 
         Raises: NotFound for an unknown network, Internal with Docker's text for ports in use.
         """
+        if request.container_id in self._parked:
+            return await self._take_up(request)
         await self.detach(request.container_id)
         networks = {name: self._wanted(name) for name in request.endpoints}
         item = await self._endpoints.attach(request, networks)
@@ -60,9 +64,30 @@ class Membership:
 
         Raises: OSError, Internal when a part could not be removed: call again.
         """
+        self._parked.discard(container_id)
         item = await self._endpoints.detach(container_id)
         for endpoint in item.endpoints if item is not None else ():
             self._told("disconnect", endpoint.network, container_id)
+
+    def park(self, container_id: str) -> None:
+        """The container has ended and others live in its sandbox: everything of it stays, until
+        it is attached again or detached."""
+        if container_id in self._endpoints.attached:
+            self._parked.add(container_id)
+
+    async def _take_up(self, request: AttachRequest) -> Attachment:
+        """A parked sandbox for its container's next run, with changed wishes for networks met."""
+        self._parked.discard(request.container_id)
+        item = self._endpoints.attached[request.container_id]
+        wanted = {self._wanted(name).name: asked for name, asked in request.endpoints.items()}
+        for endpoint in item.endpoints:
+            if endpoint.network.name not in wanted:
+                await self.disconnect(item.container_id, endpoint.network.name)
+        there = {endpoint.network.name for endpoint in item.endpoints}
+        for name, asked in wanted.items():
+            if name not in there:
+                await self.connect(item.container_id, name, asked)
+        return _attachment(self._endpoints.attached[request.container_id])
 
     def check_connect(self, ref: str, asked: EndpointSettings) -> str:
         """The network's name, when a container may be put on it. Raises: NotFound,
