@@ -198,12 +198,14 @@ class Recipe:
         for result in await asyncio.gather(*steps, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-        self._runs.discard(identifier)
+        if not self.has_guests(identifier):
+            self._runs.discard(identifier)
 
     async def _leave_network(self, identifier: str) -> None:
         """Its sandbox goes, unless others live in it: then it goes with the last of them."""
         membership, store = self._deps.network.membership, self._deps.store
-        if self.has_guests(identifier) and store.get(identifier) is not None:
+        container = store.get(identifier)
+        if self.has_guests(identifier) and container and container.state.status != "removing":
             membership.park(identifier)
             return
         await membership.detach(identifier)
