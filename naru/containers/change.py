@@ -51,7 +51,7 @@ async def rename(deps: Deps, ref: str, new: str) -> None:
             deps.store.release_name(new, container.id)
             raise
         deps.store.release_name(old, container.id)
-    deps.network.membership.rename(container.id, new)
+    await deps.network.membership.rename(container.id, new)
     deps.emit("container", "rename", renamed.id, labels.of_event(renamed, oldName=f"/{old}"))
 
 

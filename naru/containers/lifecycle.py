@@ -24,6 +24,7 @@ from naru.containers import labels, restart, state
 from naru.containers.deps import Deps
 from naru.containers.health import Health, HealthMonitor, HealthStatus
 from naru.containers.model import Container, State
+from naru.containers.networking import follows_health
 from naru.containers.oom import tell_ooms
 from naru.containers.signals import parse_signal
 from naru.containers.start import Recipe
@@ -425,12 +426,24 @@ class Lifecycle:
             return
         self._deps.store.touch(container.id)
         if health.status != before:
+            self.tell_names(now)
             self._deps.emit(
                 "container",
                 f"health_status: {health.status}",
                 container.id,
                 labels.of_event(now),
             )
+
+    def tell_names(self, container: Container) -> None:
+        """A container whose shared names follow its health: they lead to it now, or do not."""
+        if self.health is None or not follows_health(container):
+            return
+        health = self.health.of(container.id)
+        healthy = health is not None and health.status == "healthy"
+        self._deps.tasks.spawn(
+            f"names of {container.id[:12]}",
+            self._deps.network.membership.health(container.id, healthy=healthy),
+        )
 
 
 def _ended_state(observed: State, ended: Exit) -> State:

@@ -15,11 +15,13 @@ from naru.containers.etc import rewrite_files
 from naru.containers.joined import PREFIX
 from naru.containers.model import Container
 from naru.network.model import Attachment, AttachRequest, Resolvers
-from naru.runtime.etc_files import resolvers
+from naru.runtime.etc_files import asks_ndots, resolvers
 from naru.spec.engine.container_config import EndpointSettings
 
 CONNECTED = declare("connect.connected")
 DISCONNECTED = declare("disconnect.disconnected")
+
+HEALTH_LABEL = "io.naru.dns.health"
 
 _ALIVE = frozenset({"running", "paused"})
 
@@ -40,8 +42,23 @@ def request_of(deps: Deps, container: Container, host_resolv_conf: str) -> Attac
         publish_all=host.publish_all_ports,
         mac="" if config.mac_address is UNSET else config.mac_address,
         sources=publish_sources.parse(config.labels or {}),
-        resolvers=Resolvers(tuple(servers) or resolvers(host_resolv_conf), of_host=not servers),
+        resolvers=Resolvers(
+            tuple(servers) or resolvers(host_resolv_conf),
+            of_host=not servers,
+            single_labels=not asks_ndots(
+                host.dns_options or deps.settings.dns_options, host_resolv_conf
+            ),
+        ),
+        follow_health=follows_health(container),
     )
+
+
+def follows_health(container: Container) -> bool:
+    """Whether its shared names lead to it only while it is healthy: label `io.naru.dns.health`."""
+    check = container.config.healthcheck
+    if check is UNSET or check is None or (check.test or ["NONE"])[0] == "NONE":
+        return False
+    return (container.config.labels or {}).get(HEALTH_LABEL, "") in ("1", "true")
 
 
 def attachment_of(deps: Deps, container: Container, host_resolv_conf: str) -> Attachment:

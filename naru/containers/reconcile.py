@@ -76,6 +76,7 @@ class Reconciler:
                 deps.network.membership.park(host.id)
         for container in adopted.values():
             self._lifecycle.watch(container)
+            self._lifecycle.tell_names(container)
         await self._sweep(found, set(adopted))
         self._recipe.settled()
         return wanted

@@ -51,6 +51,7 @@ class Config:
     bip: str
     mtu: int
     ip: str
+    honour_host_firewall: bool
     default_address_pools: tuple[tuple[str, int], ...]
     dns: tuple[str, ...]
     dns_opts: tuple[str, ...]

@@ -55,6 +55,8 @@ OPTIONS = (
     Option("mtu", "int", "--mtu", "mtu", "MTU of the default bridge", 0, metavar="BYTES"),
     Option("ip", "text", "--ip", "ip", "address on which ports are published by default", "",
            metavar="ADDRESS"),
+    Option("honour_host_firewall", "flag", "--honour-host-firewall", "honour-host-firewall",
+           "published ports obey the host's own input rules (nftables)", False),
     Option("default_address_pools", "pools", "--default-address-pool", "default-address-pools",
            "pool for networks: base=CIDR,size=N", metavar="POOL"),
     Option("dns", "list", "--dns", "dns", "DNS server for containers", metavar="ADDRESS"),

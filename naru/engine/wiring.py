@@ -298,6 +298,7 @@ def _network_options(config: Config, key: str) -> NetworkOptions:
         default_pools=config.default_address_pools or DEFAULT_BRIDGE_POOLS,
         mtu=config.mtu or 1500,
         publish_address=config.ip,
+        honour_host_firewall=config.honour_host_firewall,
     )
 
 

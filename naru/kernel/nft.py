@@ -12,7 +12,7 @@ from typing import Any
 from naru.base.errors import Internal
 
 _LIBRARY = "libnftables.so.1"
-_OUTPUT_JSON = 1 << 4
+_OUTPUT_STATELESS, _OUTPUT_JSON = 1 << 2, 1 << 4
 
 
 def _load() -> ctypes.CDLL:
@@ -57,6 +57,10 @@ class Nft:
     def text(self, commands: str) -> str:
         """What `commands` (a `list …`) print. Raises: Internal."""
         return self._execute(commands, 0)
+
+    def stateless(self, commands: str) -> str:
+        """As `text`, without counters and the like: fit to be run again. Raises: Internal."""
+        return self._execute(commands, _OUTPUT_STATELESS)
 
     def json(self, commands: str) -> dict[str, Any]:
         """What `commands` answer as JSON (`{"nftables": […]}`). Raises: Internal.

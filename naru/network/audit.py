@@ -47,7 +47,7 @@ class Audit:
             "ContainerPort": one.target_port,
             "TargetIP": one.target_ip,
             "Sources": list(one.sources),
-            "HostFirewall": "bypassed",
+            "HostFirewall": "honoured" if self._firewall.host.honour else "bypassed",
             "Rule": f"inet {self._firewall.table} {firewall.describe(one)}",
             "Reach": reach(one),
         }

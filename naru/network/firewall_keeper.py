@@ -15,6 +15,7 @@ from naru.base.errors import Internal
 from naru.kernel.nft import Nft
 from naru.network import firewall
 from naru.network.firewall import BridgeRules, RelayRules, Ruleset
+from naru.network.host_firewall_keeper import HostFirewallKeeper
 from naru.network.model import Publication
 
 log = logging.getLogger("naru.network.firewall")
@@ -23,8 +24,15 @@ log = logging.getLogger("naru.network.firewall")
 class FirewallKeeper:
     """Owns one table. All methods block and are safe for threads."""
 
-    def __init__(self, nft: Nft, table: str, relay: Callable[[], RelayRules]) -> None:
+    def __init__(
+        self,
+        nft: Nft,
+        table: str,
+        relay: Callable[[], RelayRules],
+        host: HostFirewallKeeper | None = None,
+    ) -> None:
         self._nft = nft
+        self.host = host or HostFirewallKeeper(nft, table, honour=False)
         self._start_relay = relay
         self._rules = Ruleset(table)
         self._published: dict[str, Sequence[Publication]] = {}
@@ -49,6 +57,8 @@ class FirewallKeeper:
             self._rules = rules
             self._published = dict(published)
             self._need_relay(self._everything())
+            self.host.publish(self._everything())
+            self.host.refresh()
             self._write()
 
     def add_bridge(self, bridge: BridgeRules) -> None:
@@ -79,6 +89,7 @@ class FirewallKeeper:
             relay_started = self._need_relay(publications)
             rules = self._rules
             try:
+                self.host.publish(self._everything())  # first: no port is open before its rules
                 if relay_started:
                     self._write()
                 else:
@@ -94,6 +105,7 @@ class FirewallKeeper:
             if publications:
                 rules = self._rules
                 self._change(firewall.remove(rules.table, publications, rules.relay))
+                self.host.publish(self._everything())
 
     def _change(self, commands: str) -> None:
         """One small transaction; the whole table where others changed it. Raises: Internal."""
@@ -129,7 +141,7 @@ class FirewallKeeper:
         except Internal as error:
             log.warning("the host's other firewall tables cannot be read: %s", error)
             return []
-        return [
+        return self.host.problems() + [
             f"chain {chain} drops what it does not know: published ports are not reached from "
             "other hosts, and containers do not reach them, unless it lets the bridge's traffic by"
             for chain in found
@@ -139,6 +151,7 @@ class FirewallKeeper:
         """Remove the table, missing or not."""
         table = self._rules.table
         with self._lock:
+            self.host.remove()
             self._nft.run(f"table inet {table}\ndelete table inet {table}\n")
 
     def _need_relay(self, publications: Iterable[Publication]) -> bool:

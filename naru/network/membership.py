@@ -6,9 +6,11 @@ Nothing is kept here: `Endpoints` holds what is declared, the containers' record
 from collections.abc import Callable
 
 from naru.base.errors import Conflict, Forbidden, InvalidParameter, NotFound
+from naru.base.undo import Undo
 from naru.network import validate
 from naru.network.endpoints import FAILED, Endpoints, ports_of
 from naru.network.model import Attachment, AttachRequest, Network
+from naru.network.name_service import NameService
 from naru.network.networks import Networks
 from naru.network.plan import Attached
 from naru.spec.engine.container_config import EndpointSettings
@@ -19,9 +21,12 @@ Told = Callable[[str, Network, str], None]
 class Membership:
     """One per engine. `told(action, network, container id)` hears of every change."""
 
-    def __init__(self, networks: Networks, endpoints: Endpoints, told: Told) -> None:
+    def __init__(
+        self, networks: Networks, endpoints: Endpoints, names: NameService, told: Told
+    ) -> None:
         self._networks = networks
         self._endpoints = endpoints
+        self._names = names
         self._told = told
         self._parked: set[str] = set()
 
@@ -54,10 +59,22 @@ class Membership:
             return await self._take_up(request)
         await self.detach(request.container_id)
         networks = {name: self._wanted(name) for name in request.endpoints}
-        item = await self._endpoints.attach(request, networks)
+        if request.follow_health:
+            self._names.hide_at_first(request.container_id)
+        async with Undo(f"attach {request.name}") as undo:
+            undo.push("sandbox", lambda: self._drop(request.container_id))
+            item = await self._endpoints.attach(request, networks)
+            await self._names.joined(item)
         for endpoint in item.endpoints:
             self._told("connect", endpoint.network, item.container_id)
         return _attachment(item)
+
+    async def _drop(self, container_id: str) -> Attached | None:
+        await self._names.leaves(container_id)
+        item = await self._endpoints.detach(container_id)
+        if item is not None:
+            await self._names.left(item)
+        return item
 
     async def detach(self, container_id: str) -> None:
         """Take the sandbox and everything in it away; harmless when there is none.
@@ -65,7 +82,7 @@ class Membership:
         Raises: OSError, Internal when a part could not be removed: call again.
         """
         self._parked.discard(container_id)
-        item = await self._endpoints.detach(container_id)
+        item = await self._drop(container_id)
         for endpoint in item.endpoints if item is not None else ():
             self._told("disconnect", endpoint.network, container_id)
 
@@ -107,20 +124,32 @@ class Membership:
         Raises: Forbidden, Conflict, Internal.
         """
         network = self._wanted(name)
-        item = await self._endpoints.connect(container_id, network, asked)
+        async with Undo(f"connect to {network.name}") as undo:
+            undo.push("endpoint", lambda: self._endpoints.disconnect(container_id, network))
+            item = await self._endpoints.connect(container_id, network, asked)
+            await self._names.joined(item)
         self._told("connect", network, container_id)
         return _attachment(item)
 
     async def disconnect(self, container_id: str, name: str) -> Attachment:
         """Take a running container off a network. Raises: NotFound, OSError, Internal."""
         network = self._wanted(name)
+        before = self._endpoints.attached[container_id]
         item = await self._endpoints.disconnect(container_id, network)
+        await self._names.left(before)
         self._told("disconnect", network, container_id)
         return _attachment(item)
 
-    def rename(self, container_id: str, name: str) -> None:
-        """The container's new name, for error texts and inspect."""
+    async def rename(self, container_id: str, name: str) -> None:
+        """The container's new name, for name resolution, error texts and inspect."""
         self._endpoints.rename(container_id, name)
+        await self._names.renamed(container_id)
+
+    async def health(self, container_id: str, *, healthy: bool) -> None:
+        """Shared aliases lead to a container that follows its health, or do not."""
+        item = self._endpoints.attached.get(container_id)
+        if item is not None and item.request.follow_health:
+            await self._names.list_or_hide(container_id, listed=healthy)
 
     def _wanted(self, name: str) -> Network:
         try:

@@ -43,6 +43,7 @@ class NetworkOptions:
     `pools`: (base, prefix length of the subnets taken from it), in order of preference;
     `default_pools`: for the default bridge, when it has no `bip`.
     `publish_address`: where `-p 80:80` listens; "" is every address, IPv4 and IPv6.
+    `honour_host_firewall`: published ports obey the host's input rules (see `host_firewall`).
     """
 
     exec_root: str
@@ -52,6 +53,7 @@ class NetworkOptions:
     default_pools: tuple[tuple[str, int], ...] = DEFAULT_BRIDGE_POOLS
     mtu: int = 1500
     publish_address: str = ""
+    honour_host_firewall: bool = False
 
 
 class Pool(Struct, kw_only=True, frozen=True):
@@ -126,10 +128,14 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Resolvers:
-    """Where names go that are not ours. `of_host`: they are the host's own resolv.conf's."""
+    """Where names go that are not ours. `of_host`: they are the host's own resolv.conf's.
+
+    `single_labels`: whether names without a dot go there too (not when `ndots` was asked for).
+    """
 
     servers: tuple[str, ...] = ()
     of_host: bool = False
+    single_labels: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,7 @@ class AttachRequest:
     """What a container wants of its networks. `network_mode` is HostConfig's, never container:X.
 
     `sources`: "8080/tcp" or "*" → the networks that may reach that published port of the host.
+    `follow_health`: its shared aliases lead to it only while it is healthy.
     """
 
     container_id: str
@@ -150,6 +157,7 @@ class AttachRequest:
     mac: str = ""
     sources: Mapping[str, tuple[str, ...]] = dataclass_field(default_factory=dict)
     resolvers: Resolvers = Resolvers()
+    follow_health: bool = False
 
 
 @dataclass(frozen=True, slots=True)

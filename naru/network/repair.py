@@ -75,6 +75,7 @@ class Repair:
         self._touched = False
         self._links_dirty = False
         self._table_dirty = False
+        self._host_dirty = False
         self._relay_dirty = False
         self._unused = False  # whether nobody but `attached` uses the bridges
         self._adopted: RelayRules | None = None
@@ -147,14 +148,15 @@ class Repair:
             if isinstance(event, Lost):
                 self._table_dirty = True
             elif event.kind == NEW_GENERATION:
-                if self._touched and event.port not in self._own_ports:
-                    self._table_dirty = True
+                if event.port not in self._own_ports:
+                    self._table_dirty = self._table_dirty or self._touched
+                    self._host_dirty = self._firewall.host.honour
                 self._touched = False
             elif event.table == self._firewall.table:
                 self._touched = True
                 if event.kind == NEW_TABLE and self._firewall.claim(event.userdata):
                     self._own_ports.add(event.port)
-        if self._table_dirty:
+        if self._table_dirty or self._host_dirty:
             self._wake()
 
     def _on_relay_end(self) -> None:
@@ -166,7 +168,7 @@ class Repair:
             self._task = self._tasks.spawn("network-repair", self._mend())
 
     async def _mend(self) -> None:
-        while self._links_dirty or self._table_dirty or self._relay_dirty:
+        while self._links_dirty or self._table_dirty or self._relay_dirty or self._host_dirty:
             try:
                 async with self._endpoints.gate.alone():
                     await self._mend_once()
@@ -178,6 +180,9 @@ class Repair:
     async def _mend_once(self) -> None:
         links, table = self._links_dirty, self._table_dirty
         self._links_dirty = self._table_dirty = False
+        if self._host_dirty:
+            self._host_dirty = False
+            await offload(self._firewall.host.refresh)
         if self._relay_dirty:
             await offload(self._firewall.replace_relay)
             self._relay_dirty = False

@@ -24,11 +24,14 @@ from naru.network.attach import Sandboxes
 from naru.network.audit import Audit
 from naru.network.bridges import Bridges
 from naru.network.counters import Counters
+from naru.network.dns.keeper import DnsKeeper
 from naru.network.endpoints import Endpoints
 from naru.network.firewall_keeper import FirewallKeeper
+from naru.network.host_firewall_keeper import HostFirewallKeeper
 from naru.network.leases import Leases
 from naru.network.membership import Membership
 from naru.network.model import Attachment, Network, NetworkOptions
+from naru.network.name_service import NameService
 from naru.network.networks import Networks
 from naru.network.ports import PortTable
 from naru.network.reaper import Reaper
@@ -56,7 +59,9 @@ class NetworkService:
         self._options = options
         self._emit = emit
         self._relay = RelayKeeper(netlink, spawner, options)
-        self._firewall = FirewallKeeper(nft, plan.table_name(options.key), self._relay.ensure)
+        table = plan.table_name(options.key)
+        host = HostFirewallKeeper(nft, table, honour=options.honour_host_firewall)
+        self._firewall = FirewallKeeper(nft, table, self._relay.ensure, host)
         bridges = Bridges(netlink, self._firewall, options)
         self._networks = Networks(db, netlink, bridges, options)
         sandboxes = Sandboxes(netlink, self._firewall, bridges)
@@ -75,7 +80,10 @@ class NetworkService:
         )  # fmt: skip
         self.counters = Counters(netlink, self._endpoints)
         self.audit = Audit(self._firewall, self._endpoints, ports)
-        self.membership = Membership(self._networks, self._endpoints, self._told)
+        self._names = NameService(
+            DnsKeeper(spawner, options.exec_root, options.key), self._endpoints
+        )
+        self.membership = Membership(self._networks, self._endpoints, self._names, self._told)
 
     async def open(self) -> None:
         """Read the records and make the default bridge. Raises: Conflict, InvalidParameter."""
@@ -88,10 +96,13 @@ class NetworkService:
         Answers a sentence for each thing that could not be kept as it was.
         """
         await offload(self._relay.allow, self._subnets())
-        return await self._repair.start(keep)
+        problems = await self._repair.start(keep)
+        await self._names.start()
+        return problems
 
     async def close(self) -> None:
         """Stop watching. All that containers use stays; what none uses is removed."""
+        await self._names.stop()
         await self._reaper.close()
         await self._repair.stop()
 

@@ -133,6 +133,11 @@ def resolvers(host_text: str) -> tuple[str, ...]:
     return tuple(_parse(host_text)[0])
 
 
+def asks_ndots(options: Sequence[str], host_text: str) -> bool:
+    """Whether somebody set `ndots`: then names without a dot are looked for locally only."""
+    return any(option.startswith("ndots:") for option in options or _parse(host_text)[2])
+
+
 def _local(server: str) -> bool:
     try:
         return ipaddress.ip_address(server.partition("%")[0]).is_loopback
