@@ -1,0 +1,107 @@
+"""127.0.0.11 inside a sandbox: sockets on free ports, and the packets to port 53 led to them.
+
+Port 53 itself stays free for a DNS server of the container's own. Packets are rewritten by a table
+of our own, after everybody else's rules on their way out and before them on their way back, so the
+container's rules and its connection tracking see port 53, and without such rules nothing is
+tracked at all: a query costs no conntrack entry.
+"""
+
+import os
+import socket
+
+from naru.kernel import netns
+from naru.kernel.nft import Nft
+
+ADDRESS, PORT = "127.0.0.11", 53
+TABLE = "naru_dns"
+_BACKLOG = 128
+
+
+def rules(udp: int, tcp: int) -> str:
+    """The whole transaction, whether a table was there before or not."""
+    return f"""\
+add table ip {TABLE}
+delete table ip {TABLE}
+table ip {TABLE} {{
+  chain ask {{
+    type filter hook output priority 400; policy accept;
+    ip daddr {ADDRESS} udp dport {PORT} udp dport set {udp}
+    ip daddr {ADDRESS} tcp dport {PORT} tcp dport set {tcp}
+  }}
+  chain answer {{
+    type filter hook output priority -450; policy accept;
+    ip saddr {ADDRESS} udp sport {udp} udp sport set {PORT}
+    ip saddr {ADDRESS} tcp sport {tcp} tcp sport set {PORT}
+  }}
+}}
+"""
+
+
+class Place:
+    """What is handed to the server, and a socket of a client to try it with."""
+
+    def __init__(self, pin: str) -> None:
+        """Blocks. Raises: OSError, Internal."""
+        self._sockets: list[socket.socket] = []
+        self.netns = netns.open_netns(pin)
+        try:
+            self.udp, self.tcp, self.trial = netns.run_in_netns(self.netns, self._make)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self) -> tuple[socket.socket, socket.socket, socket.socket]:
+        udp = self._socket(socket.SOCK_DGRAM)
+        udp.bind((ADDRESS, 0))
+        tcp = self._socket(socket.SOCK_STREAM)
+        tcp.bind((ADDRESS, 0))
+        tcp.listen(_BACKLOG)
+        nft = Nft()
+        try:
+            nft.run(rules(udp.getsockname()[1], tcp.getsockname()[1]))
+        finally:
+            nft.close()
+        return udp, tcp, self._trial()
+
+    def _socket(self, kind: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
+        self._sockets.append(made)
+        return made
+
+    def _trial(self) -> socket.socket:
+        trial = self._socket(socket.SOCK_DGRAM)
+        trial.connect((ADDRESS, PORT))
+        return trial
+
+    def descriptors(self) -> list[int]:
+        return [self.udp.fileno(), self.tcp.fileno(), self.netns]
+
+    def close(self) -> None:
+        """What the server was handed stays open there."""
+        for made in self._sockets:
+            made.close()
+        if self.netns >= 0:
+            os.close(self.netns)
+            self.netns = -1
+
+
+def _connected() -> socket.socket:
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    made.connect((ADDRESS, PORT))
+    return made
+
+
+def answers(trial: socket.socket, timeout_s: float) -> bool:
+    """Whether a question that needs nobody else is answered. Blocks."""
+    trial.settimeout(timeout_s)
+    try:
+        trial.send(b"na\x10\0\0\0\0\0\0\0\0\0")  # opcode STATUS: not implemented
+        return trial.recv(64)[:2] == b"na"
+    except OSError:
+        return False
+
+
+def answers_in(pin: str, timeout_s: float) -> bool:
+    """As `answers`, asked inside `pin`. Blocks. Raises: OSError when there is no such namespace."""
+    with netns.run_in_netns(pin, _connected) as trial:
+        return answers(trial, timeout_s)
