@@ -66,7 +66,7 @@ def copies(
     same as JSON; `prefix` begins our names; `ports`: (protocol, port of the host) published."""
     unreadable = _unreadable(details)
     elements = ", ".join(f"{proto} . {port}" for proto, port in sorted(set(ports)))
-    found = []
+    found: list[Copy] = []
     for table in _parse(listing):
         bases = [block for block in table.blocks if _on_input(block)]
         if table.dormant or table.name.startswith("naru") or not bases:
