@@ -135,13 +135,18 @@ class Repair:
             elif isinstance(event, AddressEvent):
                 lost = lost or (event.deleted and bool(self._bridges.owner_of(event.index)))
             elif self._bridges.index(event.name):
-                lost = lost or event.deleted or not event.up
+                lost = lost or event.deleted or not (event.up or self._is_up(event.name))
             elif event.deleted:
                 self._reaper.gone(event.name)
                 lost = lost or self._endpoints.owns_link(event.name)
         if lost:
             self._links_dirty = True
             self._wake()
+
+    def _is_up(self, name: str) -> bool:
+        """Now: what an event tells may be how a bridge of ours was before it was finished."""
+        link = self._netlink.link(name)
+        return link is not None and link.up
 
     def _on_tables(self, monitor: TableMonitor) -> None:
         for event in monitor.read():
