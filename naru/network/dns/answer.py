@@ -23,6 +23,7 @@ class Answerer:
         self._desk = desk
         self._view = zone.View((), {})
         self._forward = self._single_labels = False
+        self._turn = 0
 
     def use(self, view: zone.View, forward: bool, single_labels: bool) -> None:
         """From now on this is what names mean."""
@@ -42,7 +43,7 @@ class Answerer:
         if isinstance(query, int):
             send(message.refusal(data, query))
             return
-        own = self._own(query)
+        own = self._own(query, stream)
         if own is not None:
             if not stream:
                 keep_ready(self.ready, data[2:], own)
@@ -73,12 +74,12 @@ class Answerer:
 
         self._desk.ask(key, data[2:], query.question, landed, stream)
 
-    def _own(self, query: Query) -> Ready | None:
+    def _own(self, query: Query, stream: bool) -> Ready | None:
         """The answer that needs nobody else, None when there is none."""
         if query.qclass == message.IN:
             found = zone.lookup(self._view, query.name, query.qtype)
             if found is not None:
-                return self._records(query, found)
+                return self._records(query, found, stream)
         if query.qtype in (message.AXFR, message.IXFR):
             return Ready((message.answer(query, message.REFUSED),))
         if not self._forward or not self._desk.upstreams:
@@ -89,9 +90,10 @@ class Answerer:
                 return Ready((message.answer(query, message.NOERROR),))
         return None
 
-    def _records(self, query: Query, found: tuple[bytes, ...]) -> Ready:
+    def _records(self, query: Query, found: tuple[bytes, ...], stream: bool) -> Ready:
         wires = [message.answer(query, message.NOERROR, order) for order in rotations(found)]
-        return Ready(tuple(self._fitting(wire, query, False) for wire in wires))
+        self._turn += 1  # also for who never asks with the same bytes again
+        return Ready(tuple(self._fitting(wire, query, stream) for wire in wires), turn=self._turn)
 
     @staticmethod
     def _fitting(body: bytes, query: Query, stream: bool) -> bytes:

@@ -60,10 +60,10 @@ class Ready:
 
     __slots__ = ("turn", "until", "wires")
 
-    def __init__(self, wires: tuple[bytes, ...], until: float = FOREVER) -> None:
+    def __init__(self, wires: tuple[bytes, ...], until: float = FOREVER, turn: int = 0) -> None:
         self.wires = wires
         self.until = until
-        self.turn = 0
+        self.turn = turn
 
     def next(self) -> bytes:
         wires = self.wires

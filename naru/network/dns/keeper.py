@@ -28,9 +28,9 @@ from naru.network.dns.place import Place
 
 log = logging.getLogger("naru.network.dns")
 
-PLACED = declare("network.dns.placed")
-SERVED = declare("network.dns.served")
-WITHDRAWN = declare("network.dns.withdrawn")
+PLACED = declare("dns.placed")
+SERVED = declare("dns.served")
+WITHDRAWN = declare("dns.withdrawn")
 
 TRIAL_S = 2.0
 DRAIN_S = 1.0
@@ -89,31 +89,32 @@ class DnsKeeper:
     def _serve(self, client: Client) -> None:
         try:
             made = Place(client.pin)
-        except OSError as error:
-            raise Internal(f"the sandbox {client.pin} cannot be given names: {error}") from error
-        try:
-            PLACED()
-            for attempt in range(2):
-                try:
-                    with self._busy:
-                        if self._clients.get(client.id) is not client:
-                            return
-                        self._hand_over(client, made)
-                    break
-                except (OSError, ValueError) as error:
-                    if attempt:
-                        raise Internal(f"the name server takes no client: {error}") from error
-            SERVED()
-            if not place.answers(made.trial, TRIAL_S):
-                raise Internal(f"127.0.0.11 does not answer in the sandbox {client.pin}")
-        finally:
-            made.close()
+            try:
+                PLACED()
+                with self._busy:
+                    if self._clients.get(client.id) is not client:
+                        return
+                    self._hand_over(client, made)
+                SERVED()
+                if not place.answers(made.trial, TRIAL_S):
+                    raise Internal(f"127.0.0.11 does not answer in the sandbox {client.pin}")
+            finally:
+                made.close()
+        except (OSError, ValueError) as error:
+            raise Internal(f"names cannot be served in {client.pin}: {error}") from error
 
     def _hand_over(self, client: Client, made: Place) -> None:
+        """Raises: Internal, OSError, ValueError."""
         (fields,), zones = encode([client])
-        connection = self._connection()
-        request = {"do": "serve", "client": fields, "zones": self._unknown(zones)}
-        self._ask(connection, request, made.descriptors())
+        for attempt in range(2):
+            try:
+                connection = self._connection()
+                request = {"do": "serve", "client": fields, "zones": self._unknown(zones)}
+                self._ask(connection, request, made.descriptors())
+                break
+            except (OSError, ValueError):  # it died a moment ago: another one
+                if attempt:
+                    raise
         self._told[client.id] = fields
 
     def _connection(self) -> Line:

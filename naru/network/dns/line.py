@@ -16,8 +16,8 @@ from naru.kernel.process import ProcessHandle, ProcessId, identify
 from naru.kernel.spawn import Child, Spawner
 from naru.network.dns import control
 
-BOUND = declare("network.dns.bound")
-SPAWNED = declare("network.dns.spawned")
+BOUND = declare("dns.bound")
+SPAWNED = declare("dns.spawned")
 
 REPLY_S = 5.0
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from naru.network.dns.server import main; main()"

@@ -16,6 +16,7 @@ from naru.kernel.threads import in_background
 ADDRESS, PORT = "127.0.0.11", 53
 TABLE = "naru_dns"
 _BACKLOG = 128
+_SO_RCVBUFFORCE, _BUFFER_BYTES = 33, 1 << 20  # for a burst of questions, each with a wait of its own
 
 
 def rules(udp: int, tcp: int) -> str:
@@ -53,6 +54,7 @@ class Place:
 
     def _make(self) -> tuple[socket.socket, socket.socket, socket.socket]:
         udp = self._socket(socket.SOCK_DGRAM)
+        udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         udp.bind((ADDRESS, 0))
         tcp = self._socket(socket.SOCK_STREAM)
         tcp.bind((ADDRESS, 0))

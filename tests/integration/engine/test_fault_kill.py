@@ -19,6 +19,9 @@ ELSEWHERE = {"content.placed", "content.written", "archive.unpacked"}
 """Walked in the storage's own tests: no blob is stored plainly yet, and the last one is passed in
 the confined worker, which sees no log of ours."""
 
+ELSEWHERE |= {"dns.bound", "dns.spawned", "dns.placed", "dns.served", "dns.withdrawn"}
+"""Walked in tests/integration/network/test_network_dns_keeper.py."""
+
 
 def declared_points() -> set[str]:
     """Every failpoint of the engine."""
