@@ -47,6 +47,7 @@ class DnsKeeper:
         self._busy = threading.Lock()
         self._line: Line | None = None
         self._process: ProcessId | None = None
+        self._replaced_at = float("-inf")
         self._tasks = TaskRegistry()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -64,7 +65,7 @@ class DnsKeeper:
         try:
             await offload(self._serve, client)
         except BaseException:
-            if self._clients.get(client.id) is client:
+            if self._wanted(client):
                 await asyncio.shield(self.withdraw(client.id))
             raise
 
@@ -86,22 +87,34 @@ class DnsKeeper:
         await self._tasks.drain(DRAIN_S)
         await offload(self._leave)
 
-    def _serve(self, client: Client) -> None:
+    def _serve(self, client: Client, *, only_missing: bool = False) -> None:
+        """Raises: Internal."""
+        trial = None
         try:
-            made = Place(client.pin)
-            try:
-                PLACED()
-                with self._busy:
-                    if self._clients.get(client.id) is not client:
-                        return
-                    self._hand_over(client, made)
-                SERVED()
-                if not place.answers(made.trial, TRIAL_S):
-                    raise Internal(f"127.0.0.11 does not answer in the sandbox {client.pin}")
-            finally:
-                made.close()
+            with self._busy:
+                current = self._wanted(client)
+                if current is None or (only_missing and client.id in self._told):
+                    return
+                made = Place(client.pin)
+                try:
+                    PLACED()
+                    self._hand_over(current, made)
+                    trial = made.trial.dup()
+                finally:
+                    made.close()
+            SERVED()
+            if not place.answers(trial, TRIAL_S, lambda: self._wanted(client) is not None):
+                raise Internal(f"127.0.0.11 does not answer in the sandbox {client.pin}")
         except (OSError, ValueError) as error:
             raise Internal(f"names cannot be served in {client.pin}: {error}") from error
+        finally:
+            if trial is not None:
+                trial.close()
+
+    def _wanted(self, client: Client) -> Client | None:
+        """What is known of it by now, None when this sandbox is not to be served any more."""
+        current = self._clients.get(client.id)
+        return current if current is not None and current.pin == client.pin else None
 
     def _hand_over(self, client: Client, made: Place) -> None:
         """Raises: Internal, OSError, ValueError."""
@@ -202,7 +215,7 @@ class DnsKeeper:
     def _place_all(self, clients: Iterable[Client]) -> None:
         for client in clients:
             try:
-                self._serve(client)
+                self._serve(client, only_missing=True)
             except Internal as error:
                 log.error("names of container %s: %s", client.id[:12], error.message)
 
@@ -225,7 +238,6 @@ class DnsKeeper:
         )
 
     async def _watch(self, process: ProcessId, child: Child | None) -> None:
-        begin = time.monotonic()
         if child is not None:
             await child.wait()
         else:
@@ -235,8 +247,8 @@ class DnsKeeper:
             except ProcessLookupError:
                 pass
         log.error("the name server (pid %s) ended: starting another", process.pid)
-        if time.monotonic() - begin < AGAIN_S:  # it does not get far: not as fast as we can
-            await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(self._replaced_at + AGAIN_S - time.monotonic())
+        self._replaced_at = time.monotonic()  # one that does not get far: not as fast as we can
         while True:
             if await offload(self._replace, process):
                 return
@@ -250,6 +262,6 @@ class DnsKeeper:
                     self._line.close()
                 self._line = self._process = None
                 self._told.clear()
-        wanted = list(self._clients.values())
-        self._place_all(wanted)
-        return self._line is not None or not wanted
+            left = [client for key, client in self._clients.items() if key not in self._told]
+        self._place_all(left)
+        return self._line is not None or not left

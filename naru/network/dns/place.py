@@ -8,6 +8,8 @@ tracked at all: a query costs no conntrack entry.
 
 import os
 import socket
+import time
+from collections.abc import Callable
 
 from naru.kernel import netns
 from naru.kernel.nft import Nft
@@ -16,7 +18,11 @@ from naru.kernel.threads import in_background
 ADDRESS, PORT = "127.0.0.11", 53
 TABLE = "naru_dns"
 _BACKLOG = 128
-_SO_RCVBUFFORCE, _BUFFER_BYTES = 33, 1 << 20  # for a burst of questions, each with a wait of its own
+_TRY_S = 0.25
+_SO_RCVBUFFORCE, _BUFFER_BYTES = (
+    33,
+    1 << 20,
+)  # for a burst of questions, each with a wait of its own
 
 
 def rules(udp: int, tcp: int) -> str:
@@ -94,14 +100,23 @@ def _connected() -> socket.socket:
     return made
 
 
-def answers(trial: socket.socket, timeout_s: float) -> bool:
-    """Whether a question that needs nobody else is answered. Blocks."""
-    trial.settimeout(timeout_s)
-    try:
-        trial.send(b"na\x10\0\0\0\0\0\0\0\0\0")  # opcode STATUS: not implemented
-        return trial.recv(64)[:2] == b"na"
-    except OSError:
-        return False
+def answers(
+    trial: socket.socket, timeout_s: float, wanted: Callable[[], bool] = lambda: True
+) -> bool:
+    """Whether a question that needs nobody else is answered, while that is `wanted`. Blocks."""
+    trial.settimeout(_TRY_S)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            trial.send(b"na\x10\0\0\0\0\0\0\0\0\0")  # opcode STATUS: not implemented
+            if trial.recv(64)[:2] == b"na":
+                return True
+        except TimeoutError:
+            pass
+        except OSError:  # refused: sockets are being replaced
+            time.sleep(_TRY_S / 10)
+        if time.monotonic() >= deadline or not wanted():
+            return False
 
 
 def answers_in(pin: str, timeout_s: float) -> bool:
