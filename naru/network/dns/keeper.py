@@ -44,6 +44,7 @@ class DnsKeeper:
         self._post = Post(spawner, exec_root, key)
         self._clients: dict[str, Client] = {}
         self._told: dict[str, dict[str, Any]] = {}
+        self._ports: dict[str, place.Ports] = {}  # by pin: what the table in it says
         self._busy = threading.Lock()
         self._line: Line | None = None
         self._process: ProcessId | None = None
@@ -78,8 +79,10 @@ class DnsKeeper:
 
     async def withdraw(self, client_id: str) -> None:
         """Nothing of the server stays in its sandbox. Idempotent."""
-        self._clients.pop(client_id, None)
+        gone = self._clients.pop(client_id, None)
         await offload(self._withdraw, [client_id])
+        if gone is not None:
+            self._ports.pop(gone.pin, None)
         WITHDRAWN()
 
     async def stop(self) -> None:
@@ -95,9 +98,10 @@ class DnsKeeper:
                 current = self._wanted(client)
                 if current is None or (only_missing and client.id in self._told):
                     return
-                made = Place(client.pin)
+                made = Place(client.pin, self._ports.get(client.pin))
                 try:
                     PLACED()
+                    self._ports[client.pin] = made.ports
                     self._hand_over(current, made)
                     trial = made.trial.dup()
                 finally:

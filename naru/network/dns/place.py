@@ -11,9 +11,11 @@ import socket
 import time
 from collections.abc import Callable
 
+from naru.base.errors import Internal
 from naru.kernel import netns
 from naru.kernel.nft import Nft
-from naru.kernel.threads import in_background
+
+Ports = tuple[int, int]  # UDP, TCP
 
 ADDRESS, PORT = "127.0.0.11", 53
 TABLE = "naru_dns"
@@ -25,11 +27,14 @@ _SO_RCVBUFFORCE, _BUFFER_BYTES = (
 )  # for a burst of questions, each with a wait of its own
 
 
-def rules(udp: int, tcp: int) -> str:
-    """The whole transaction, whether a table was there before or not."""
+REPLACE = f"delete table ip {TABLE}\n"  # closing nft waits for the kernel's grace period then
+
+
+def rules(ports: Ports) -> str:
+    """The whole transaction; it fails when a table is there."""
+    udp, tcp = ports
     return f"""\
-add table ip {TABLE}
-delete table ip {TABLE}
+create table ip {TABLE}
 table ip {TABLE} {{
   chain ask {{
     type filter hook output priority 400; policy accept;
@@ -46,31 +51,48 @@ table ip {TABLE} {{
 
 
 class Place:
-    """What is handed to the server, and a socket of a client to try it with."""
+    """What is handed to the server, and a socket of a client to try it with.
 
-    def __init__(self, pin: str) -> None:
+    `ports` are those of the last time, when there was one: with them the table can stay.
+    """
+
+    def __init__(self, pin: str, ports: Ports | None = None) -> None:
         """Blocks. Raises: OSError, Internal."""
         self._sockets: list[socket.socket] = []
         self.netns = netns.open_netns(pin)
         try:
-            self.udp, self.tcp, self.trial = netns.run_in_netns(self.netns, self._make)
+            self.udp, self.tcp, self.trial = netns.run_in_netns(self.netns, self._make, ports)
         except BaseException:
             self.close()
             raise
+        self.ports: Ports = (self.udp.getsockname()[1], self.tcp.getsockname()[1])
 
-    def _make(self) -> tuple[socket.socket, socket.socket, socket.socket]:
+    def _make(self, ports: Ports | None) -> tuple[socket.socket, socket.socket, socket.socket]:
         udp = self._socket(socket.SOCK_DGRAM)
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        udp.bind((ADDRESS, 0))
         tcp = self._socket(socket.SOCK_STREAM)
-        tcp.bind((ADDRESS, 0))
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for made, port in zip((udp, tcp), ports or (0, 0), strict=True):
+            try:
+                made.bind((ADDRESS, port))
+            except OSError:
+                if not port:
+                    raise
+                made.bind((ADDRESS, 0))
         tcp.listen(_BACKLOG)
+        self._lead((udp.getsockname()[1], tcp.getsockname()[1]), ports)
+        return udp, tcp, self._trial()
+
+    @staticmethod
+    def _lead(ports: Ports, before: Ports | None) -> None:
         nft = Nft()
         try:
-            nft.run(rules(udp.getsockname()[1], tcp.getsockname()[1]))
+            nft.run(rules(ports))
+        except Internal:  # a table is there
+            if ports != before:
+                nft.run(REPLACE + rules(ports))
         finally:
-            in_background(nft.close)  # the kernel takes 10 ms over it
-        return udp, tcp, self._trial()
+            nft.close()
 
     def _socket(self, kind: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
