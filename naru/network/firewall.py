@@ -147,10 +147,12 @@ _OUTPUT = (
     "    ip6 daddr ::1 return\n" + _TO_PUBLISHED
 )
 
-# Out masqueraded; back in with the client's address, save where no answer would return.
+# Out masqueraded; back in with the client's address, save where no answer would return. With
+# bridge netfilter the bridge itself turns a packet round, and then nothing says whence it came.
 _POSTROUTING = """\
     ip saddr 127.0.0.0/8 oifname @bridges masquerade
     iifname . oifname @loops ct status dnat masquerade
+    iif 0 fib saddr type unicast oifname @bridges ct status dnat masquerade
     iifname . oifname @loops accept
     snat ip to iifname map @source
     snat ip6 to iifname map @source6
