@@ -61,7 +61,16 @@ class FakeNft:
         return {"nftables": found}
 
     def text(self, commands: str) -> str:
+        """Answers `list tables` and `list ruleset` as nft prints them, without what is inside."""
+        self._require_open()
+        if commands == "list tables":
+            return "".join(f"table {family} {name}\n" for family, name in self.tables)
+        if commands == "list ruleset":
+            return "".join(f"table {family} {name} {{\n}}\n" for family, name in self.tables)
         return str(self.json(commands))
+
+    def stateless(self, commands: str) -> str:
+        return self.text(commands)
 
     def close(self) -> None:
         self._open = False

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from naru.kernel import netns
@@ -28,12 +27,18 @@ from naru.kernel.nft import Nft
 from naru.kernel.spawn import Spawner
 from naru.network.model import Attachment, AttachRequest, NetworkOptions
 from naru.network.service import NetworkService
-from naru.spec.engine.container_config import PortBinding
+from naru.spec.engine.container_config import (
+    EndpointIPAMConfig,
+    EndpointSettings,
+    PortBinding,
+)
+from naru.spec.engine.network import IPAM, IPAMConfig, NetworkCreate
 from naru.storage.metadata import Database
 
 HOST, OUTSIDE = "203.0.113.1", "203.0.113.2"
 HOST6, OUTSIDE6 = "fd00:99::1", "fd00:99::2"
 DEADLINE_S = 2.0
+Asked = Mapping[str, EndpointSettings]
 
 
 class Lab:
@@ -90,12 +95,38 @@ class Lab:
             nft.close()
 
 
+async def make(network: NetworkService, name: str, *subnets: str, **fields: object) -> str:
+    """A network of the user's; `fields` are of POST /networks/create. Its id."""
+    configs = [IPAMConfig(subnet=subnet) for subnet in subnets]
+    ipam = IPAM(config=configs) if configs else None
+    body = {"ipam": ipam, "enable_ipv6": any(":" in subnet for subnet in subnets)} | fields
+    return await network.create(NetworkCreate(name=name, **body))  # type: ignore[arg-type]
+
+
+def endpoint(
+    ip: str = "", *, ip6: str = "", priority: int = 0, **fields: object
+) -> EndpointSettings:
+    """What a container asks of one network."""
+    ipam = EndpointIPAMConfig(ipv4_address=ip, ipv6_address=ip6) if ip or ip6 else None
+    return EndpointSettings(ipam_config=ipam, gw_priority=priority, **fields)  # type: ignore[arg-type]
+
+
+def on(*names: str, **asked: EndpointSettings) -> Asked:
+    """Endpoints on these networks, with or without wishes."""
+    return {name: EndpointSettings() for name in names} | asked
+
+
 def container_id(name: str) -> str:
     return name.encode().hex().ljust(64, "0")
 
 
-def request(name: str, *ports: str, mode: str = "bridge", **more: object) -> AttachRequest:
-    """Ports as `-p` writes them: `8080:80`, `127.0.0.1:8080:80/udp`, `[::1]:8080:80`."""
+def request(
+    name: str, *ports: str, mode: str = "bridge", on: Asked | None = None, **more: object
+) -> AttachRequest:
+    """Ports as `-p` writes them: `8080:80`, `127.0.0.1:8080:80/udp`, `[::1]:8080:80`.
+
+    `on`: the networks and what is asked of each; the mode's alone when it is left out.
+    """
     bindings: dict[str, list[PortBinding] | None] = {}
     for port in ports:
         rest, _, target = port.rpartition(":")
@@ -104,8 +135,14 @@ def request(name: str, *ports: str, mode: str = "bridge", **more: object) -> Att
         bindings.setdefault(key, []).append(
             PortBinding(host_ip=host_ip.strip("[]"), host_port=host_port)
         )
+    endpoints = {mode: EndpointSettings()} if on is None else on
     return AttachRequest(
-        container_id(name), name, network_mode=mode, port_bindings=bindings, **more
+        container_id=container_id(name),
+        name=name,
+        network_mode=mode,
+        endpoints=endpoints,
+        port_bindings=bindings,
+        **more,  # type: ignore[arg-type]
     )
 
 
@@ -213,15 +250,18 @@ def run_in_lab(
             timeout=60,
         )
     finally:
-        for relay in Path(root).glob("*/relay.json"):
-            _end_relay(relay)
+        _end_processes(root)
         shutil.rmtree(root, ignore_errors=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _end_relay(state: Path) -> None:
-    with contextlib.suppress(ValueError, KeyError, ProcessLookupError):
-        os.kill(json.loads(state.read_text())["pid"], signal.SIGTERM)
+def _end_processes(root: str) -> None:
+    """Relays and name servers of this lab's engines: they hold locks below its root."""
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        for fd in ("4", "5"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(root + "/"):
+                    os.kill(int(pid), signal.SIGKILL)
 
 
 def enter() -> None:

@@ -17,16 +17,19 @@ from network_lab import (
     eventually,
     in_lab,
     links,
+    make,
     request,
     run_in_lab,
     serving,
 )
 
+from naru.base.errors import NaruError
 from naru.base.failpoints import DECLARED
 from naru.kernel import netns
 from naru.kernel.nft import Nft
-from naru.network import attach, relay_keeper  # noqa: F401 - declare their failpoints
 from naru.network.model import Attachment
+from naru.network.service import NetworkService
+from naru.spec.engine.container_config import EndpointSettings
 
 pytestmark = pytest.mark.root
 
@@ -40,7 +43,7 @@ def run(*argv: str) -> None:
 @in_lab
 async def test_a_flushed_ruleset_is_back_at_once(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
         with serving(web.sandbox_path):
             run("nft", "flush", "ruleset")
             took = await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "table")
@@ -51,7 +54,7 @@ async def test_a_flushed_ruleset_is_back_at_once(lab: Lab) -> None:
 @in_lab
 async def test_a_changed_table_is_put_back_and_others_are_left(lab: Lab) -> None:
     async with lab.engine() as network:
-        await network.attach(request("web", "8080:80"))
+        await network.membership.attach(request("web", "8080:80"))
         nft = Nft()
         before = nft.text("list chain inet naru_a forwarding")
         nft.run("table inet mine { chain x { type filter hook input priority 0; accept; }; }")
@@ -73,9 +76,9 @@ async def test_own_changes_are_not_taken_for_others(lab: Lab) -> None:
         nft = Nft()
         comment = nft.text("list table inet naru_a").splitlines()[1]
         for number in range(20):
-            await network.attach(request(f"c{number}", f"127.0.0.1:{8000 + number}:80"))
+            await network.membership.attach(request(f"c{number}", f"127.0.0.1:{8000 + number}:80"))
         for number in range(20):
-            await network.detach(container_id(f"c{number}"))
+            await network.membership.detach(container_id(f"c{number}"))
         await eventually(lambda: not links(lab), "links")
         assert nft.text("list table inet naru_a").splitlines()[1] == comment
         nft.close()
@@ -84,7 +87,7 @@ async def test_own_changes_are_not_taken_for_others(lab: Lab) -> None:
 @in_lab
 async def test_a_deleted_bridge_is_back_with_its_links(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
         with serving(web.sandbox_path):
             run("ip", "link", "delete", "naru-a")
             await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the bridge")
@@ -93,7 +96,7 @@ async def test_a_deleted_bridge_is_back_with_its_links(lab: Lab) -> None:
 @in_lab
 async def test_a_lost_link_and_address_are_put_back(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
         with serving(web.sandbox_path):
             run("ip", "link", "delete", links(lab).pop())
             await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the link")
@@ -106,7 +109,7 @@ async def test_a_lost_link_and_address_are_put_back(lab: Lab) -> None:
 @in_lab
 async def test_a_killed_relay_is_replaced(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
         state = Path(lab.root, "a", "relay.json")
         first = json.loads(state.read_text())["pid"]
         with serving(web.sandbox_path):
@@ -119,7 +122,7 @@ async def test_a_killed_relay_is_replaced(lab: Lab) -> None:
 @in_lab
 async def test_a_restarted_engine_adopts_what_runs(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
         relay = json.loads(Path(lab.root, "a", "relay.json").read_text())["pid"]
     with serving(web.sandbox_path):
         assert ask(HOST, 8080) == HOST, "ports are served while no engine runs"
@@ -128,12 +131,12 @@ async def test_a_restarted_engine_adopts_what_runs(lab: Lab) -> None:
             assert ask(HOST, 8080) == HOST
             assert ask("::1", 8080) is not None
             assert json.loads(Path(lab.root, "a", "relay.json").read_text())["pid"] == relay
-            assert network.holder_of(8080) == "container web"
-            other = await network.attach(request("other"))
+            assert network.audit.holder_of(8080) == "container web"
+            other = await network.membership.attach(request("other"))
             assert other.endpoints["bridge"].ip_address == "172.17.0.3"
             assert network.inspect("bridge").containers[container_id("web")].name == "web"
-            await network.detach(container_id("web"))
-            await network.detach(container_id("other"))
+            await network.membership.detach(container_id("web"))
+            await network.membership.detach(container_id("other"))
             await eventually(lambda: not links(lab), "links")
             assert ask(HOST, 8080, timeout_s=0.1) is None
     assert not Path(lab.root, "a", "relay.json").exists()
@@ -142,7 +145,7 @@ async def test_a_restarted_engine_adopts_what_runs(lab: Lab) -> None:
 @in_lab
 async def test_no_request_fails_while_the_engine_restarts(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
     failed: list[str] = []
     asked, stop = 0, threading.Event()
 
@@ -160,8 +163,8 @@ async def test_no_request_fails_while_the_engine_restarts(lab: Lab) -> None:
         try:
             for _ in range(5):
                 async with lab.engine(keep={container_id("web"): web}) as network:
-                    await network.attach(request("other", "8081:80"))
-                    await network.detach(container_id("other"))
+                    await network.membership.attach(request("other", "8081:80"))
+                    await network.membership.detach(container_id("other"))
         finally:
             stop.set()
             thread.join()
@@ -172,8 +175,8 @@ async def test_no_request_fails_while_the_engine_restarts(lab: Lab) -> None:
 @in_lab
 async def test_what_nobody_owns_is_removed_at_start(lab: Lab) -> None:
     async with lab.engine() as network:
-        await network.attach(request("web", "8080:80"))
-        await network.attach(request("quiet", mode="none"))
+        await network.membership.attach(request("web", "8080:80"))
+        await network.membership.attach(request("quiet", mode="none"))
     assert links(lab)
     async with lab.engine():
         await eventually(lambda: not links(lab), "links")
@@ -186,43 +189,63 @@ async def test_what_nobody_owns_is_removed_at_start(lab: Lab) -> None:
 @in_lab
 async def test_a_link_goes_though_somebody_joined_the_sandbox(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web"))
+        web = await network.membership.attach(request("web"))
         joined = netns.open_netns(web.sandbox_path or "")
-        await network.detach(container_id("web"))
+        await network.membership.detach(container_id("web"))
         await eventually(lambda: not links(lab), "the link")
         os.close(joined)
 
 
+async def life(network: NetworkService) -> None:
+    """Passes every failpoint: a network comes, two containers are on it, it goes."""
+    await make(network, "mine")
+    for name in ("web", "api"):
+        await network.membership.attach(request(name, f"{8000 + len(name)}:80", mode="mine"))
+        await network.membership.connect(container_id(name), "bridge", EndpointSettings())
+        await network.membership.disconnect(container_id(name), "bridge")
+        await network.membership.detach(container_id(name))
+        if name == "web":
+            await network.membership.detach(container_id(name))
+    await network.remove("mine")
+
+
 async def crash(lab: Lab) -> None:
-    """Runs with a failpoint that kills: attach and detach, two containers."""
+    """Runs with a failpoint that kills."""
     async with lab.engine() as network:
-        for name in ("web", "api"):
-            await network.attach(request(name, f"{8000 + len(name + name[0])}:80"))
-            await network.detach(container_id(name))
+        for number in range(2):
+            await life(network)
+            assert number == 0, "the failpoint was not passed"
 
 
 async def fail(lab: Lab) -> None:
-    """Runs with a failpoint that fails once: after one more try nothing is left."""
+    """Runs with a failpoint that fails once: told, undone, and the second life is a whole one."""
     async with lab.engine() as network:
-        for _ in range(2):
-            try:
-                await network.attach(request("web", "8080:80"))
-            except Exception as error:
-                assert "failpoint" in str(error), error
-        for _ in range(2):
-            try:
-                await network.detach(container_id("web"))
-            except OSError as error:
-                assert "failpoint" in str(error), error
+        try:
+            await life(network)
+        except (OSError, NaruError) as error:
+            assert "failpoint" in str(error), error
+        for name in ("web", "api"):
+            await network.membership.detach(container_id(name))
+        if any(item.name == "mine" for item in network.networks()):
+            await network.remove("mine")
+        await clean(lab)
+        await life(network)
         await clean(lab)
 
 
 async def clean(lab: Lab) -> None:
     await eventually(lambda: not links(lab), "links")
     assert os.listdir(os.path.join(lab.root, "a", "netns")) == []
+    bridges = {item.name for item in lab.netlink.links() if item.kind == "bridge"}
+    assert bridges == {"naru-a"}
     nft = Nft()
-    assert "elements" not in nft.text("list table inet naru_a")
+    table = nft.json("list table inet naru_a")["nftables"]
     nft.close()
+    for item in (entry.get("map") or entry.get("set") for entry in table):
+        if item is None or not item.get("elem"):
+            continue
+        assert "naru-a" in str(item["elem"]), item
+        assert "narub" not in str(item["elem"]), item
 
 
 def crashed(lab: Lab, point: str) -> "subprocess.CompletedProcess[str]":
@@ -241,7 +264,9 @@ async def _after_kill(lab: Lab) -> None:
     point = os.environ["LAB_POINT"]
     child = crashed(lab, point)
     assert child.returncode == -signal.SIGKILL, (point, child.stdout, child.stderr)
-    async with lab.engine():
+    async with lab.engine() as network:
+        if any(item.name == "mine" for item in network.networks()):
+            await network.remove("mine")
         await clean(lab)
 
 
@@ -259,12 +284,12 @@ def test_a_failing_step_is_undone(point: str, action: str) -> None:
 @in_lab
 async def test_an_engine_without_containers_leaves_nothing(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
+        web = await network.membership.attach(request("web", "8080:80"))
     nft = Nft()
     assert lab.netlink.link("naru-a") is not None
     assert "8080" in nft.text("list table inet naru_a")
     async with lab.engine(keep={container_id("web"): web}) as network:
-        await network.detach(container_id("web"))
+        await network.membership.detach(container_id("web"))
     assert lab.netlink.link("naru-a") is None
     assert "naru" not in nft.text("list tables")
     assert not links(lab)
@@ -274,15 +299,15 @@ async def test_an_engine_without_containers_leaves_nothing(lab: Lab) -> None:
 @in_lab
 async def test_what_cannot_be_adopted_is_told_and_not_destroyed(lab: Lab) -> None:
     async with lab.engine() as network:
-        web = await network.attach(request("web", "8080:80"))
-    joined = Attachment("joined", web.sandbox_path, {})
+        web = await network.membership.attach(request("web", "8080:80"))
+    joined = Attachment(request("joined", mode="container:web", on={}), web.sandbox_path)
     keep = {container_id("web"): web, container_id("joined"): joined}
     async with lab.engine(bip="172.28.0.1/16", keep=keep, problems=1):
         assert len(links(lab)) == 1
         assert os.path.exists(web.sandbox_path or "")
     async with lab.engine(bip="172.28.0.1/16", keep=keep, problems=1) as network:
         assert len(links(lab)) == 1
-        await network.detach(container_id("web"))
+        await network.membership.detach(container_id("web"))
         await eventually(lambda: not links(lab), "the link")
 
 

@@ -1,7 +1,15 @@
 import pytest
 
 from naru.base.errors import InvalidParameter
-from naru.network.bindings import PortWish, expand, parse_port, ports_answer, wishes
+from naru.network.bindings import (
+    PortWish,
+    Published,
+    expand,
+    parse_port,
+    ports_answer,
+    published,
+    wishes,
+)
 from naru.spec.engine.container_config import PortBinding
 
 
@@ -82,7 +90,9 @@ def test_a_bound_range_of_container_ports_is_refused() -> None:
 
 def test_the_answer_lists_both_families_and_the_merely_exposed() -> None:
     wish = PortWish(80, "tcp", "", 8080, 8080)
-    answer = ports_answer([(wish, "0.0.0.0", 8080), (wish, "::", 8080)], ["80/tcp", "90/udp"])
+    answer = ports_answer(
+        [Published(wish, "0.0.0.0", 8080), Published(wish, "::", 8080)], ["80/tcp", "90/udp"]
+    )
     assert answer == {"80/tcp": [bind("8080", "0.0.0.0"), bind("8080", "::")], "90/udp": None}
 
 
@@ -90,3 +100,17 @@ def test_exposed_ranges_are_expanded() -> None:
     assert expand(["80-82", "81/tcp", "53/udp"]) == [
         (53, "udp"), (80, "tcp"), (81, "tcp"), (82, "tcp"),
     ]  # fmt: skip
+
+
+def test_a_routed_port_is_shown_without_a_port_of_the_host() -> None:
+    routed = Published(PortWish(80, "tcp"), "0.0.0.0", 0)
+    assert ports_answer([routed], []) == {"80/tcp": [bind("", "0.0.0.0")]}
+
+
+def test_what_the_answer_says_is_read_again() -> None:
+    granted = (
+        Published(PortWish(53, "udp", "::1", 5353, 5353), "::1", 5353),
+        Published(PortWish(80, "tcp", "0.0.0.0", 8080, 8080), "0.0.0.0", 8080),
+        Published(PortWish(81, "tcp", "0.0.0.0"), "0.0.0.0", 0),
+    )
+    assert published(ports_answer(granted, ["90/tcp"])) == granted

@@ -4,7 +4,7 @@ import pytest
 
 from naru.base.errors import Conflict, InvalidParameter
 from naru.network.ipam import AddressSpace, choose_subnet, mac_of, parse_bip
-from naru.network.model import DEFAULT_POOLS
+from naru.network.model import DEFAULT_BRIDGE_POOLS
 
 
 def space(subnet: str = "172.17.0.0/29") -> AddressSpace:
@@ -36,9 +36,10 @@ def test_freed_addresses_are_taken_when_the_end_was_reached() -> None:
 
 def test_the_gateway_is_never_given_or_released() -> None:
     pool = space()
-    pool.release(pool.gateway)
-    assert not pool.reserve(pool.gateway)
-    assert pool.gateway not in [pool.allocate() for _ in range(5)]
+    gateway = IPv4Address("172.17.0.1")
+    pool.release(gateway)
+    assert not pool.reserve(gateway)
+    assert gateway not in [pool.allocate() for _ in range(5)]
 
 
 @pytest.mark.parametrize("address", ["172.17.0.0", "172.17.0.7", "172.17.0.8", "10.0.0.1"])
@@ -60,14 +61,16 @@ def test_a_bridge_that_is_not_the_first_address_is_skipped() -> None:
 
 
 def test_the_first_pool_that_is_free_is_chosen() -> None:
-    assert str(choose_subnet(DEFAULT_POOLS, [])[0]) == "172.17.0.0/16"
+    assert str(choose_subnet(DEFAULT_BRIDGE_POOLS, [])[0]) == "172.17.0.0/16"
     taken = [IPv4Network("172.17.5.0/24"), IPv4Network("172.18.0.0/15")]
-    subnet, gateway = choose_subnet(DEFAULT_POOLS, taken)
+    subnet, gateway = choose_subnet(DEFAULT_BRIDGE_POOLS, taken)
     assert (str(subnet), str(gateway)) == ("172.20.0.0/16", "172.20.0.1")
 
 
 def test_a_default_route_takes_nothing() -> None:
-    assert str(choose_subnet(DEFAULT_POOLS, [IPv4Network("0.0.0.0/0")])[0]) == "172.17.0.0/16"
+    assert (
+        str(choose_subnet(DEFAULT_BRIDGE_POOLS, [IPv4Network("0.0.0.0/0")])[0]) == "172.17.0.0/16"
+    )
 
 
 def test_no_free_pool_says_what_to_do() -> None:

@@ -8,7 +8,7 @@ from naru.network.firewall import BridgeRules, RelayRules, Ruleset
 from naru.network.firewall_keeper import FirewallKeeper
 from naru.network.model import Publication
 
-RULES = Ruleset("naru_t", (BridgeRules("naru-t", "172.17.0.0/16"),))
+RULES = Ruleset("naru_t", (BridgeRules("naru-t"),))
 
 
 def port(number: int, host_ip: str = "0.0.0.0") -> Publication:
@@ -59,7 +59,7 @@ def test_a_refused_publication_is_forgotten() -> None:
     lab.nft.close()
     with pytest.raises(Internal):
         lab.keeper.publish("a", [port(8080)])
-    assert not lab.keeper.publishes_ipv6()
+    assert not lab.keeper.relays()
     lab.nft = lab.keeper._nft = FakeNft()  # type: ignore[assignment]
     lab.keeper.rewrite()
     assert lab.elements() == set()

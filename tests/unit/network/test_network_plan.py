@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from naru.network import describe, plan
-from naru.network.model import Network
+from naru.network.model import Network, Pool
 from naru.spec.engine.container_config import EndpointSettings
 
 KEYS = ["", plan.engine_key("/srv/one"), plan.engine_key("/srv/two")]
@@ -33,7 +33,7 @@ def test_link_names_fit_the_kernel(key: str) -> None:
 
 BRIDGE = Network(
     id="1" * 64, name="bridge", driver="bridge", created_ns=1_700_000_000_000_000_001,
-    subnet="172.17.0.0/16", gateway="172.17.0.1", bridge="naru0",
+    pools=(Pool(subnet="172.17.0.0/16", gateway="172.17.0.1"),), link="naru0",
 )  # fmt: skip
 
 

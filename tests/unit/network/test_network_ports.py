@@ -36,8 +36,15 @@ def free_port() -> int:
         return port
 
 
-def fixed(port: int, ip: str = "", proto: str = "tcp") -> PortWish:
-    return PortWish(80, proto, ip, port, port)
+def wish(
+    port: int, proto: str = "tcp", ip: str = "", low: int = 0, high: int = 0
+) -> tuple[PortWish, str]:
+    """A wish that may be granted on both families."""
+    return PortWish(port, proto, ip, low, high), "46"
+
+
+def fixed(port: int, ip: str = "", proto: str = "tcp") -> tuple[PortWish, str]:
+    return wish(80, proto, ip, port, port)
 
 
 def test_every_address_means_both_families(table: PortTable) -> None:
@@ -119,7 +126,7 @@ def test_a_refused_wish_gives_back_the_others(table: PortTable) -> None:
 
 def test_a_range_gives_its_first_free_port(table: PortTable) -> None:
     with listening() as taken:
-        granted = table.allocate(WEB, [PortWish(80, "tcp", "", taken, min(taken + 50, 65535))])
+        granted = table.allocate(WEB, [wish(80, "tcp", "", taken, min(taken + 50, 65535))])
     assert taken < granted[0].host_port <= taken + 50
 
 
@@ -127,21 +134,21 @@ def test_a_full_range_says_so(table: PortTable) -> None:
     port = free_port()
     table.allocate(WEB, [fixed(port)])
     with pytest.raises(Conflict, match="already allocated"):
-        table.allocate(API, [PortWish(80, "tcp", "", port, port)])
+        table.allocate(API, [wish(80, "tcp", "", port, port)])
 
 
 def test_ephemeral_ports_are_sequential(table: PortTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "ephemeral_range", lambda: (42000, 42010))
-    first = table.allocate(WEB, [PortWish(80, "tcp"), PortWish(81, "tcp"), PortWish(80, "udp")])
+    first = table.allocate(WEB, [wish(80, "tcp"), wish(81, "tcp"), wish(80, "udp")])
     assert [item.host_port for item in first[::2]] == [42000, 42001, 42000]
     table.release(WEB.container_id)
-    assert table.allocate(WEB, [PortWish(80, "tcp")])[0].host_port == 42002
+    assert table.allocate(WEB, [wish(80, "tcp")])[0].host_port == 42002
 
 
 def test_engines_begin_at_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "ephemeral_range", lambda: (42000, 42010))
     table = PortTable(offset=20)
-    given = [table.allocate(WEB, [PortWish(80, "tcp")])[0].host_port for _ in range(3)]
+    given = [table.allocate(WEB, [wish(80, "tcp")])[0].host_port for _ in range(3)]
     table.release(WEB.container_id)
     assert given == [42009, 42010, 42000]
     assert plan.port_offset("") == 0
@@ -168,7 +175,7 @@ def test_a_port_once_shared_with_the_past_is_not_shared_again() -> None:
 
 def test_ephemeral_ports_run_out_clearly(table: PortTable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "ephemeral_range", lambda: (42020, 42021))
-    wishes = [PortWish(port, "tcp") for port in (80, 81)]
+    wishes = [wish(port, "tcp") for port in (80, 81)]
     table.allocate(WEB, wishes)
     with pytest.raises(Conflict, match="all tcp ports"):
         table.allocate(API, wishes)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from ipaddress import IPv6Address
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,16 @@ from naru.network.relay import Meaning, Target, TcpRelay
 PREFIX = "fd00:1:2:3:"
 
 
-def test_an_address_means_what_the_firewall_wrote() -> None:
+@pytest.fixture
+def subnets(tmp_path: Path) -> Path:
+    path = tmp_path / "subnets"
+    path.write_text("172.17.0.0/16\n172.18.0.0/24\n")
+    return path
+
+
+def test_an_address_means_what_the_firewall_wrote(subnets: Path) -> None:
     packed = IPv6Address(firewall.relay_address(PREFIX, "172.17.0.2", 8080)).packed
-    assert Meaning(PREFIX, "172.17.0.0/16").target(packed) == ("172.17.0.2", 8080)
+    assert Meaning(PREFIX, str(subnets)).target(packed) == ("172.17.0.2", 8080)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +38,20 @@ def test_an_address_means_what_the_firewall_wrote() -> None:
         "fd00:1:2:3:ac11:2:50:1",
     ],
 )
-def test_nothing_else_is_carried(address: str) -> None:
-    assert Meaning(PREFIX, "172.17.0.0/16").target(IPv6Address(address).packed) is None
+def test_nothing_else_is_carried(address: str, subnets: Path) -> None:
+    assert Meaning(PREFIX, str(subnets)).target(IPv6Address(address).packed) is None
+
+
+def test_a_subnet_is_known_as_soon_as_its_file_says_so(subnets: Path) -> None:
+    packed = IPv6Address(firewall.relay_address(PREFIX, "172.19.0.2", 80)).packed
+    meaning = Meaning(PREFIX, str(subnets))
+    assert meaning.target(packed) is None
+    new = subnets.with_suffix(".new")
+    new.write_text("172.19.0.0/24\n")
+    new.replace(subnets)
+    assert meaning.target(packed) == ("172.19.0.2", 80)
+    subnets.unlink()
+    assert meaning.target(packed) is None
 
 
 class Fixed:

@@ -1,6 +1,6 @@
 import pytest
 
-from naru.base.errors import InvalidParameter, NaruError, Unsupported
+from naru.base.errors import InvalidParameter, NaruError
 from naru.network.validate import check, network_name, normal_mac
 from naru.spec.engine.container_config import EndpointIPAMConfig, EndpointSettings, PortBinding
 
@@ -52,8 +52,8 @@ def test_every_mode_without_wishes_is_right(mode: str) -> None:
             "",
             {"default": EndpointSettings(driver_opts={"a.b": "c"})},
             {},
-            Unsupported,
-            "driver option 'a.b'",
+            InvalidParameter,
+            "driver option 'a.b' of an endpoint is not supported",
         ),
     ],
 )
