@@ -11,6 +11,10 @@ def confirmed(warning: str) -> bool:
     sys.stdout.write(f"{warning}\nAre you sure you want to continue? [y/N] ")
     sys.stdout.flush()
     answer = b""
-    while not answer.endswith(b"\n") and (byte := os.read(0, 1)):
-        answer += byte
+    try:
+        while not answer.endswith(b"\n") and (byte := os.read(0, 1)):
+            answer += byte
+    except KeyboardInterrupt:
+        sys.stdout.write("\n")
+        raise
     return answer.strip().lower() == b"y"
