@@ -39,7 +39,13 @@ def list_containers(
 
 
 def create(engine: Engine, name: str, platform: str, body: Any) -> tuple[str, list[str]]:
-    """The new container's id and the engine's warnings."""
+    """The new container's id and the engine's warnings.
+
+    Raises: InvalidParameter for what an engine of this version would ignore.
+    """
+    endpoints = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
+    if any(endpoint.get("MacAddress") for endpoint in endpoints.values()):
+        engine.require("1.44", "specify mac-address per network")
     answer = engine.post(
         "/containers/create", {"name": name or None, "platform": platform or None}, body
     )

@@ -80,6 +80,17 @@ class Engine:
             self._version = self._wanted or self._negotiate()
         return self._version
 
+    def is_older_than(self, version: str) -> bool:
+        return version_key(self.version) < version_key(version)
+
+    def require(self, version: str, what: str) -> None:
+        """Raises: InvalidParameter when requests are made under an older version."""
+        if self.is_older_than(version):
+            raise InvalidParameter(
+                f'"{what}" requires API version {version}, but the Docker daemon API version is '
+                f"{self.version}"
+            )
+
     def _negotiate(self) -> str:
         answer = self._send("HEAD", "/_ping", None, None)
         answer.close()

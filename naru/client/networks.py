@@ -26,7 +26,12 @@ def inspect(engine: Engine, name: str, verbose: bool = False) -> Any:
 
 
 def create(engine: Engine, body: Any) -> tuple[str, str]:
-    """The network's id and the engine's warning."""
+    """The network's id and the engine's warning.
+
+    Engines before 1.44 make a second network of the same name unless they are told not to.
+    """
+    if engine.is_older_than("1.44"):
+        body = {**body, "CheckDuplicate": True}
     made = engine.post("/networks/create", None, body)
     return made["Id"], made.get("Warning") or ""
 

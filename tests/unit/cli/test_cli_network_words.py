@@ -1,5 +1,8 @@
 """The `network` words beside the unmodified docker CLI, and where they differ on purpose."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,59 @@ def test_network_words_are_dockers(
     words: str, networks: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_same(words, networks, capsys)
+
+
+OLD = [
+    "network create --ipv6 foo", "network connect --gw-priority 5 zeta c",
+    "create --network a --network b i", "create --network a --mac-address 02:42:ac:11:00:02 i",
+    "create --network name=a,mac-address=02:42:ac:11:00:02 i", "run --mac-address 0242.ac11.0002 i",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(DOCKER is None, reason="no docker CLI here")
+@pytest.mark.parametrize("version", ["1.40", "1.43", "1.44"])
+@pytest.mark.parametrize("words", OLD)
+def test_older_engines_are_asked_as_docker_does(
+    words: str,
+    version: str,
+    networks: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_API_VERSION", version)
+    assert_same(words, networks, capsys)
+
+
+def test_what_an_older_engine_would_ignore(
+    networks: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_API_VERSION", "1.43")
+    assert main(["create", "--mac-address", "02:42:ac:11:00:02", "i"]) == 1
+    assert capsys.readouterr().err == (
+        '"specify mac-address per network" requires API version 1.44, but the Docker daemon API '
+        "version is 1.43\n"
+    )
+    assert networks.requests == []
+    assert main(["network", "create", "n"]) == 0
+    assert networks.requests[-1][2]["CheckDuplicate"] is True
+
+
+def test_an_interrupted_question_ends_its_line(engine: Any) -> None:
+    """Ctrl-C before anything is removed."""
+    script = "from naru.cli.main import run; run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "network", "prune"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    shown = b""
+    while not shown.endswith(b"[y/N] "):
+        shown += (byte := process.stdout.read(1))
+        assert byte, shown
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, rest, errors) == (130, b"\n", b"")
+    assert engine.requests == []
 
 
 def test_a_network_with_everything(networks: Any, capsys: pytest.CaptureFixture[str]) -> None:
