@@ -44,8 +44,3 @@ async def offload_bulk(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs)
     """As `offload`, for what may take long (removing trees, syncing, inflating, hashing, walking):
     in a few threads of its own, so that a `kill` never waits behind it."""
     return await _run(_bulk_pool(), fn, *args, **kwargs)
-
-
-def in_background(fn: Callable[[], object]) -> None:
-    """`fn()` in a thread, sometime soon; nobody waits for it, and its errors are nobody's."""
-    _bulk_pool().submit(fn)
