@@ -215,5 +215,6 @@ def test_restarting_container_is_restarted_by_the_next_narud(lab: EngineLab) -> 
     lab.kill()
     lab.start()
     until(lambda: lab.inspect(container)["RestartCount"] >= 1, "it goes on")
-    until(lambda: lab.status(limited) == "exited", "its tries end", deadline_s=40)
+    until(lambda: lab.inspect(limited)["RestartCount"] == 4, "its tries go on", deadline_s=40)
+    until(lambda: lab.status(limited) == "exited", "its tries end")
     assert lab.inspect(limited)["RestartCount"] == 4
