@@ -110,14 +110,14 @@ async def connect(deps: Deps, ref: str, network: str, asked: EndpointSettings | 
 async def disconnect(deps: Deps, ref: str, network: str, *, force: bool = False) -> None:
     """Take a container off a network, at once when it runs.
 
-    Raises: NotFound, Forbidden, Internal. `force`: a container that does not exist is no error.
+    Raises: NotFound, Forbidden, Internal. `force`: in Docker a stale endpoint may be named.
     """
     try:
         identifier = deps.store.find(ref).id
-    except NotFound:
+    except NotFound as error:
         deps.network.inspect(network)
         if force:
-            return
+            raise NotFound(f"endpoint {ref} not found") from error
         raise
     async with deps.store.lock(identifier):
         container = deps.store.find(identifier)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from msgspec import structs
 
 from naru.base.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
-from naru.network import drivers
+from naru.network import drivers, validate
 from naru.network.ipam import Subnet
 from naru.network.model import Network, Pool
 from naru.network.validate import PREDEFINED
@@ -149,7 +149,7 @@ def _pools(configs: Iterable[IPAMConfig]) -> tuple[Pool, ...]:
             if _overlap(pool, other):
                 problems.append(f"subnets {other.subnet} and {pool.subnet} overlap")
     if problems:
-        raise InvalidParameter("invalid network config:\n" + "\n".join(problems))
+        raise InvalidParameter(validate.joined(problems, "invalid network config"))
     return tuple(pools)
 
 

@@ -138,7 +138,8 @@ class AddressSpace:
         candidate = self._next
         for _ in range(min(size, len(self._used) + 1)):
             if candidate not in self._used:
-                self._take(candidate)
+                self._used.add(candidate)
+                self._next = candidate + 1 if candidate < self._last else self._first
                 return self._kind(candidate)
             candidate = candidate + 1 if candidate < self._last else self._first
         raise Conflict(
@@ -147,13 +148,14 @@ class AddressSpace:
         )
 
     def reserve(self, address: Address) -> bool:
-        """Take `address` itself; False when it is in use or not a host's in this subnet."""
+        """Take `address` itself; False when it is in use or not a host's in this subnet. What is
+        given next without being asked for stays the same."""
         number = int(address)
         if address.version != self.subnet.version:
             return False
         if number in self._used or not self._lowest <= number <= self._highest:
             return False
-        self._take(number)
+        self._used.add(number)
         return True
 
     def release(self, address: Address) -> None:
@@ -165,11 +167,6 @@ class AddressSpace:
     def __len__(self) -> int:
         """How many addresses endpoints hold."""
         return len(self._used) - len(self._kept)
-
-    def _take(self, number: int) -> None:
-        self._used.add(number)
-        if self._first <= number <= self._last:
-            self._next = number + 1 if number < self._last else self._first
 
 
 def space_of(pool: Pool) -> AddressSpace:

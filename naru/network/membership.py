@@ -45,8 +45,7 @@ class Membership:
             problems = [] if network is None else validate.address_problems(network, asked)
             if problems:
                 raise InvalidParameter(
-                    f"invalid config for network {name}: invalid endpoint settings:\n"
-                    + "\n".join(problems)
+                    f"invalid config for network {name}: {validate.joined(problems)}"
                 )
 
     async def attach(self, request: AttachRequest) -> Attachment:
@@ -115,7 +114,7 @@ class Membership:
         problems = validate.endpoint_problems(network.name, asked)
         problems += validate.address_problems(network, asked)
         if problems:
-            raise InvalidParameter("invalid endpoint settings:\n" + "\n".join(problems))
+            raise InvalidParameter(validate.joined(problems))
         return network.name
 
     async def connect(self, container_id: str, name: str, asked: EndpointSettings) -> Attachment:

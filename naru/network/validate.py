@@ -1,7 +1,7 @@
 """Whether a container's wishes for its network make sense, before anything is made. Pure."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 from naru.base.errors import InvalidParameter
@@ -76,9 +76,14 @@ def _check_endpoint(name: str, settings: EndpointSettings) -> None:
         normal_mac(settings.mac_address)
     problems = endpoint_problems(name, settings)
     if problems:
-        raise InvalidParameter(
-            f"invalid config for network {name}: invalid endpoint settings:\n" + "\n".join(problems)
-        )
+        raise InvalidParameter(f"invalid config for network {name}: {joined(problems)}")
+
+
+def joined(problems: Sequence[str], what: str = "invalid endpoint settings") -> str:
+    """All of them in one text, as Docker joins errors."""
+    if len(problems) == 1:
+        return f"{what}:\n{problems[0]}"
+    return f"{what}:\n" + "\n".join(f"* {problem}" for problem in problems)
 
 
 def endpoint_problems(name: str, settings: EndpointSettings) -> list[str]:

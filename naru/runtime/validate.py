@@ -50,10 +50,6 @@ def validate(
         host_config.port_bindings or host_config.publish_all_ports
     ):
         warnings.append("Published ports are discarded when using host network mode")
-    endpoints = networking.endpoints_config if networking is not None else None
-    for endpoint in (endpoints or {}).values():
-        if endpoint is not None and endpoint.links:
-            raise Unsupported("Links of a network endpoint are not offered by this release of Naru")
     if config.mac_address is not UNSET and config.mac_address:
         warnings.append(
             "The container-wide MacAddress field is now deprecated. It should be specified in "

@@ -13,10 +13,8 @@ from naru.spec.engine.container_config import (
     ContainerConfig,
     DeviceMapping,
     DeviceRequest,
-    EndpointSettings,
     HealthConfig,
     HostConfig,
-    NetworkingConfig,
     PortBinding,
     RestartPolicy,
     Ulimit,
@@ -302,14 +300,6 @@ def test_what_cgroup_v2_does_not_have() -> None:
     assert refusal({}, {"cpu_realtime_runtime": 1}, HostFacts()) == (
         "kernel does not support CPU real-time scheduler"
     )
-
-
-def test_links_of_an_endpoint() -> None:
-    networking = NetworkingConfig(endpoints_config={"bridge": EndpointSettings(links=["a:b"])})
-    with pytest.raises(Unsupported):
-        validate(ContainerConfig(), HostConfig(), networking, V1)
-    empty = NetworkingConfig(endpoints_config={"bridge": None})
-    assert validate(ContainerConfig(), HostConfig(), empty, V1) == []
 
 
 @pytest.mark.parametrize("text", ["TERM", "sigterm", "9", "99", "SIGRTMAX-3", "CLD"])
