@@ -44,7 +44,6 @@ class DnsKeeper:
         self._post = Post(spawner, exec_root, key)
         self._clients: dict[str, Client] = {}
         self._told: dict[str, dict[str, Any]] = {}
-        self._ports: dict[str, place.Ports] = {}  # by pin: what the table in it says
         self._busy = threading.Lock()
         self._line: Line | None = None
         self._process: ProcessId | None = None
@@ -71,7 +70,10 @@ class DnsKeeper:
             raise
 
     async def update(self, clients: Sequence[Client]) -> None:
-        """Other names, links or resolvers for clients that are served. Others are passed over."""
+        """Other names, links or resolvers for clients that are served. Others are passed over.
+
+        Never raises: names follow what is wanted, and what is in the way is logged.
+        """
         for client in clients:
             if client.id in self._clients:
                 self._clients[client.id] = client
@@ -79,10 +81,8 @@ class DnsKeeper:
 
     async def withdraw(self, client_id: str) -> None:
         """Nothing of the server stays in its sandbox. Idempotent."""
-        gone = self._clients.pop(client_id, None)
+        self._clients.pop(client_id, None)
         await offload(self._withdraw, [client_id])
-        if gone is not None:
-            self._ports.pop(gone.pin, None)
         WITHDRAWN()
 
     async def stop(self) -> None:
@@ -98,10 +98,9 @@ class DnsKeeper:
                 current = self._wanted(client)
                 if current is None or (only_missing and client.id in self._told):
                     return
-                made = Place(client.pin, self._ports.get(client.pin))
+                made = Place(client.pin)
                 try:
                     PLACED()
-                    self._ports[client.pin] = made.ports
                     self._hand_over(current, made)
                     trial = made.trial.dup()
                 finally:
@@ -174,6 +173,9 @@ class DnsKeeper:
                 self._ask(self._line, request)
             except (OSError, ValueError):
                 log.exception("the name server does not listen: it is replaced")
+                return
+            except Internal as error:
+                log.error("names are not up to date: %s", error.message)
                 return
             self._told |= {fields["id"]: fields for fields in changed}
 

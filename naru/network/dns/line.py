@@ -152,9 +152,10 @@ class Post:
         try:
             os.close(self._take_lock())
         except BlockingIOError:
+            lock = os.path.realpath(self._lock)
             for pid in filter(str.isdecimal, os.listdir("/proc")):
                 with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{pid}/fd/4") == os.path.realpath(self._lock):
+                    if os.readlink(f"/proc/{pid}/fd/4") == lock and int(pid) != os.getpid():
                         end(identify(int(pid)))
 
     def clear(self) -> None:

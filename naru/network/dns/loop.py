@@ -32,6 +32,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
+        self._gone: set[int] = set()
         self._serial = itertools.count()
         self.running = True
         self.failures = 0
@@ -48,6 +49,7 @@ class Loop:
         """Before the descriptor is closed. Idempotent."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._gone.add(fd)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(callback)
@@ -56,14 +58,16 @@ class Loop:
 
     def run(self, alive: Callable[[], bool]) -> None:
         """Until `running` is False, or `alive()`, asked every 10 s at least, is."""
-        handlers, poll = self._handlers, self._epoll.poll
+        handlers, gone, poll = self._handlers, self._gone, self._epoll.poll
         while self.running and alive():
             checked = time.monotonic()
             while self.running and time.monotonic() - checked < _IDLE_S:
                 for fd, events in poll(self._patience(), _EVENTS_MAX):
                     handler = handlers.get(fd)
-                    if handler is not None:  # its descriptor was closed a moment ago
+                    # Closed since the poll; the number may be another's by now.
+                    if handler is not None and fd not in gone:
                         self._call(handler, events)
+                gone.clear()
                 self._expire()
 
     def _patience(self) -> float:

@@ -7,11 +7,11 @@ tracked at all: a query costs no conntrack entry.
 """
 
 import os
+import re
 import socket
 import time
 from collections.abc import Callable
 
-from naru.base.errors import Internal
 from naru.kernel import netns
 from naru.kernel.nft import Nft
 
@@ -27,7 +27,8 @@ _SO_RCVBUFFORCE, _BUFFER_BYTES = (
 )  # for a burst of questions, each with a wait of its own
 
 
-REPLACE = f"delete table ip {TABLE}\n"  # closing nft waits for the kernel's grace period then
+_REPLACE = f"delete table ip {TABLE}\n"
+_LEADS_TO = re.compile(r"(udp|tcp) dport set (\d+)")
 
 
 def rules(ports: Ports) -> str:
@@ -50,29 +51,49 @@ table ip {TABLE} {{
 """
 
 
+def ports_in(table: str) -> Ports | None:
+    """Where a table, as nft lists it, leads to; None when that is not clear."""
+    found = _LEADS_TO.findall(table)
+    if [proto for proto, _ in found] != ["udp", "tcp"]:
+        return None
+    return int(found[0][1]), int(found[1][1])
+
+
 class Place:
     """What is handed to the server, and a socket of a client to try it with.
 
-    `ports` are those of the last time, when there was one: with them the table can stay.
+    Where a table is already, its ports are taken again if they are free: closing nft after a table
+    was replaced waits for the kernel's grace period, 15 ms.
     """
 
-    def __init__(self, pin: str, ports: Ports | None = None) -> None:
+    def __init__(self, pin: str) -> None:
         """Blocks. Raises: OSError, Internal."""
         self._sockets: list[socket.socket] = []
         self.netns = netns.open_netns(pin)
         try:
-            self.udp, self.tcp, self.trial = netns.run_in_netns(self.netns, self._make, ports)
+            self.udp, self.tcp, self.trial = netns.run_in_netns(self.netns, self._make)
         except BaseException:
             self.close()
             raise
-        self.ports: Ports = (self.udp.getsockname()[1], self.tcp.getsockname()[1])
 
-    def _make(self, ports: Ports | None) -> tuple[socket.socket, socket.socket, socket.socket]:
-        udp = self._socket(socket.SOCK_DGRAM)
+    def _make(self) -> tuple[socket.socket, socket.socket, socket.socket]:
+        nft = Nft()
+        try:
+            there = f"table ip {TABLE}\n" in nft.text("list tables ip")
+            before = ports_in(nft.text(f"list table ip {TABLE}")) if there else None
+            udp, tcp = self._bound(before or (0, 0))
+            ports = udp.getsockname()[1], tcp.getsockname()[1]
+            if ports != before:
+                nft.run(_REPLACE * there + rules(ports))
+        finally:
+            nft.close()
+        return udp, tcp, self._trial()
+
+    def _bound(self, ports: Ports) -> tuple[socket.socket, socket.socket]:
+        udp, tcp = self._socket(socket.SOCK_DGRAM), self._socket(socket.SOCK_STREAM)
         udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
-        tcp = self._socket(socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for made, port in zip((udp, tcp), ports or (0, 0), strict=True):
+        for made, port in zip((udp, tcp), ports, strict=True):
             try:
                 made.bind((ADDRESS, port))
             except OSError:
@@ -80,19 +101,7 @@ class Place:
                     raise
                 made.bind((ADDRESS, 0))
         tcp.listen(_BACKLOG)
-        self._lead((udp.getsockname()[1], tcp.getsockname()[1]), ports)
-        return udp, tcp, self._trial()
-
-    @staticmethod
-    def _lead(ports: Ports, before: Ports | None) -> None:
-        nft = Nft()
-        try:
-            nft.run(rules(ports))
-        except Internal:  # a table is there
-            if ports != before:
-                nft.run(REPLACE + rules(ports))
-        finally:
-            nft.close()
+        return udp, tcp
 
     def _socket(self, kind: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)

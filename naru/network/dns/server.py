@@ -120,15 +120,21 @@ def _packed(addresses: list[str]) -> list[bytes]:
 
 
 def _upstreams(addresses: list[str], of_host: bool) -> list[tuple[str, bool]]:
-    """(address, asked from the host): those that are none, and we ourselves, are left out."""
+    """(address, asked from the host): those that are none, and we ourselves, are left out.
+
+    What only the host can reach is asked from there: its loopback, and link-local resolvers.
+    """
     wanted: list[tuple[str, bool]] = []
     for address in addresses:
         try:
             (packed,) = _packed([address.partition("%")[0]])
         except OSError:
             continue
-        loopback = packed[0] == 127 if len(packed) == 4 else packed == b"\0" * 15 + b"\1"
-        host = of_host and loopback
+        if len(packed) == 4:
+            near = packed[0] == 127
+        else:
+            near = packed == b"\0" * 15 + b"\1" or packed[:2] == b"\xfe\x80"
+        host = of_host and near
         if (host or address != ADDRESS) and any(packed):
             wanted.append((address, host))
     return wanted

@@ -17,7 +17,9 @@ from network_lab import Lab, eventually, in_lab, run_in_lab
 from naru.base.errors import Internal
 from naru.base.failpoints import DECLARED
 from naru.kernel import netns
+from naru.kernel.nft import Nft
 from naru.kernel.process import identify, is_alive
+from naru.network.dns import place
 from naru.network.dns.model import Client
 
 pytestmark = pytest.mark.root
@@ -113,6 +115,36 @@ async def test_a_killed_server_is_replaced_within_a_second(lab: Lab) -> None:
         for box in boxes:
             await answered_soon(box, 2.5 - (time.monotonic() - begin))
         assert len(servers(lab)) == 1
+
+
+def listed(box: Sandbox, command: str = f"list table ip {place.TABLE}") -> str:
+    def run() -> str:
+        nft = Nft()
+        try:
+            return nft.text(command)
+        finally:
+            nft.close()
+
+    return netns.run_in_netns(box.pin, run)
+
+
+@in_lab
+async def test_the_table_stays_when_it_can(lab: Lab) -> None:
+    async with dns_lab(lab) as made:
+        box = made.box()
+        await made.keeper.serve(web(box))
+        table = listed(box)
+        assert place.ports_in(table) is not None
+        await made.keeper.serve(web(box))  # the old sockets are still there: other ports
+        assert listed(box) != table
+        table = listed(box)
+        os.kill(made.process(), signal.SIGKILL)
+        await answered_soon(box, 1.0)
+        assert listed(box) == table
+        listed(box, f"flush chain ip {place.TABLE} ask")
+        assert not await answered(box)
+        await made.keeper.serve(web(box))  # whatever it was: a new one
+        assert await answered(box)
 
 
 @in_lab
