@@ -6,7 +6,16 @@ No I/O of its own: datagrams and connections come from `sandbox` and `streams`.
 from collections.abc import Callable
 
 from naru.network.dns import message, zone
-from naru.network.dns.cache import AnswerCache, Ready, keep_ready, rotations
+from naru.network.dns.cache import (
+    FOREVER,
+    NEVER,
+    ROTATED_MAX,
+    AnswerCache,
+    Ready,
+    keep_ready,
+    rotated,
+    rotations,
+)
 from naru.network.dns.forward import Desk
 from naru.network.dns.message import Query, Reply
 
@@ -45,7 +54,7 @@ class Answerer:
             return
         own = self._own(query, stream)
         if own is not None:
-            if not stream:
+            if not stream and own.until > now:
                 keep_ready(self.ready, data[2:], own)
             send(own.next())
             return
@@ -91,9 +100,12 @@ class Answerer:
         return None
 
     def _records(self, query: Query, found: tuple[bytes, ...], stream: bool) -> Ready:
-        wires = [message.answer(query, message.NOERROR, order) for order in rotations(found)]
         self._turn += 1  # also for who never asks with the same bytes again
-        return Ready(tuple(self._fitting(wire, query, stream) for wire in wires), turn=self._turn)
+        many = len(found) > ROTATED_MAX
+        orders = [rotated(found, self._turn)] if many else rotations(found)
+        wires = (message.answer(query, message.NOERROR, order) for order in orders)
+        fitting = tuple(self._fitting(wire, query, stream) for wire in wires)
+        return Ready(fitting, NEVER if many else FOREVER, self._turn)
 
     @staticmethod
     def _fitting(body: bytes, query: Query, stream: bool) -> bytes:

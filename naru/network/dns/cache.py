@@ -4,6 +4,8 @@ from naru.network.dns.message import Reply, aged
 
 ENTRIES_MAX, BYTES_MAX, ENTRY_MAX = 4096, 4 << 20, 4096
 READY_MAX = 256
+ROTATED_MAX = 20  # answers that are kept ready in every order: 7 KB for one question
+NEVER = 0.0
 FOREVER = float("inf")
 
 Key = tuple[int, bytes]  # whose answer it is; the query without its id
@@ -80,6 +82,11 @@ def keep_ready(ready: dict[bytes, Ready], question: bytes, entry: Ready) -> None
     ready[question] = entry
 
 
-def rotations(rdatas: tuple[bytes, ...], at_most: int = 16) -> list[tuple[bytes, ...]]:
-    """Every order in which `rdatas` are given: each of the first `at_most` comes first once."""
-    return [rdatas[n:] + rdatas[:n] for n in range(min(max(len(rdatas), 1), at_most))]
+def rotations(rdatas: tuple[bytes, ...]) -> list[tuple[bytes, ...]]:
+    """Every order in which `rdatas` are given: each comes first once."""
+    return [rotated(rdatas, n) for n in range(max(len(rdatas), 1))]
+
+
+def rotated(rdatas: tuple[bytes, ...], turn: int) -> tuple[bytes, ...]:
+    first = turn % len(rdatas) if rdatas else 0
+    return rdatas[first:] + rdatas[:first]

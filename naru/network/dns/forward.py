@@ -17,6 +17,7 @@ from naru.network.dns.message import Reply
 from naru.network.dns.upstream import Attempts, Upstream
 
 FLIGHTS_MAX, FLIGHTS_EACH_MAX, ASKERS_MAX = 2048, 256, 256
+FLIGHTS_SURE = 16  # what each sandbox may have, however many others have
 _WRONG_MAX = 16
 _PORT = 53
 _PROBE = b"\x01\0\0\1\0\0\0\0\0\0\0\0\2\0\1"  # . NS, without an id
@@ -244,8 +245,8 @@ class Desk:
             for upstream in self.upstreams:
                 if upstream.wants_probe(now):
                     self.probe(upstream, now)
-            full = len(self._flights) >= FLIGHTS_EACH_MAX
-            full = full or self._limit.count >= self._limit.at_most
+            crowded = self._limit.count >= self._limit.at_most
+            full = len(self._flights) >= (FLIGHTS_SURE if crowded else FLIGHTS_EACH_MAX)
             if full or not any(upstream.alive for upstream in self.upstreams):
                 deliver(None)
                 return

@@ -241,6 +241,42 @@ async def test_questions_under_way_are_bounded(lab: Lab) -> None:
 
 
 @in_lab
+async def test_many_greedy_sandboxes_leave_room_for_others(lab: Lab) -> None:
+    async with dns_lab(lab) as made:
+        boxes = [await serve(made) for _ in range(9)]
+        asking = [connected(box, 1, socket.SOCK_DGRAM)[0] for box in boxes[:8]]
+
+        def flood() -> None:
+            for one in asking:
+                for n in range(300):
+                    one.send(question(f"drop.x{n}.com", n))
+
+        await asyncio.to_thread(flood)
+        assert await ask(boxes[8].pin, "a.com") == ["192.0.2.1"]
+        assert await ask(boxes[8].pin, "web") == ["10.1.0.2"]
+        for one in asking:
+            one.close()
+
+
+@in_lab
+async def test_a_crowd_under_one_name_is_rotated_and_not_kept(lab: Lab) -> None:
+    async with dns_lab(lab) as made:
+        box = made.box()
+        crowd = [member(f"c{n}", f"10.1.0.{n}", aliases=("all",)) for n in range(200)]
+        await made.keeper.serve(client(box, *crowd))
+        before = resident_kb(made.process())
+        firsts = set()
+        (one,) = connected(box, 1, socket.SOCK_DGRAM)
+        for n in range(2000):
+            query = dns.message.make_query("all", "A", use_edns=0, payload=1232 + n)
+            one.send(query.to_wire())
+            firsts.add(one.recv(4096)[-11 - 4 :])
+        assert len(firsts) > 100
+        one.close()
+        assert resident_kb(made.process()) - before < 3000
+
+
+@in_lab
 async def test_many_different_names_do_not_fill_memory(lab: Lab) -> None:
     async with dns_lab(lab) as made:
         box = await serve(made)

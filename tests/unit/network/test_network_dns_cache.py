@@ -7,6 +7,7 @@ from naru.network.dns.cache import (
     AnswerCache,
     Ready,
     keep_ready,
+    rotated,
     rotations,
 )
 from naru.network.dns.message import Reply
@@ -94,4 +95,5 @@ def test_every_address_comes_first_in_turn() -> None:
         (b"c", b"a", b"b"),
     ]
     assert rotations(()) == [()]
-    assert len(rotations(tuple(bytes((n,)) for n in range(100)))) == 16
+    assert rotated((b"a", b"b", b"c"), 4) == (b"b", b"c", b"a")
+    assert rotated((), 3) == ()
