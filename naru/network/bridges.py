@@ -141,6 +141,9 @@ class Bridges:
         if not network.ipv6:
             host.set_sysctl(f"{name}/disable_ipv6", "1")
             return
+        # Nobody else has its addresses. While they are looked for, which is when the first
+        # container comes, no neighbour is solicited for packets from other hosts.
+        host.set_sysctl(f"{name}/accept_dad", "0")
         if host.get_sysctl(f"{name}/disable_ipv6") != "0":
             host.set_sysctl(f"{name}/disable_ipv6", "0")
             # Switching it off took the addresses: give them again.

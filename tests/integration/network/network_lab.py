@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
-from naru.kernel import netns
+from naru.kernel import host, netns
 from naru.kernel.netlink.client import ConfigureLink, Netlink
 from naru.kernel.nft import Nft
 from naru.kernel.spawn import Spawner
@@ -37,6 +38,7 @@ from naru.storage.metadata import Database
 
 HOST, OUTSIDE = "203.0.113.1", "203.0.113.2"
 HOST6, OUTSIDE6 = "fd00:99::1", "fd00:99::2"
+STRANGER, STRANGER6 = "203.0.113.3", "fd00:99::3"
 DEADLINE_S = 2.0
 Asked = Mapping[str, EndpointSettings]
 
@@ -52,18 +54,22 @@ class Lab:
 
     def build(self) -> None:
         subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        netns.create_netns(self.outside)
+        at_once = "net/ipv6/conf/default/accept_dad"  # a real wan0 has been up for long
+        netns.create_netns(self.outside, [(at_once, "0")])
         fd = netns.open_netns(self.outside)
+        host.set_sysctl(at_once, "0")
         self.netlink.create_veth("wan0", None, fd, "wan0")
+        host.set_sysctl(at_once, "1")
         here = ConfigureLink(name="wan0", addresses=((HOST, 24), (HOST6, 64)))
         self.netlink.configure(None, here, loopback=True)
         there = ConfigureLink(
             name="wan0",
-            addresses=((OUTSIDE, 24), (OUTSIDE6, 64)),
-            routes=(("172.16.0.0/12", HOST),),
+            addresses=((OUTSIDE, 24), (STRANGER, 24), (STRANGER6, 64), (OUTSIDE6, 64)),
+            routes=(("172.16.0.0/12", HOST), ("fd00:7::/32", HOST6)),
         )
         self.netlink.configure(fd, there, loopback=True)
         os.close(fd)
+        ask(OUTSIDE6, 9)  # refused: the neighbours know each other now
 
     @contextlib.asynccontextmanager
     async def engine(
@@ -147,13 +153,17 @@ def request(
 
 
 @contextlib.contextmanager
-def serving(pin: str | None, port: int = 80, kind: int = socket.SOCK_STREAM) -> Iterator[None]:
-    """In the sandbox: a server that answers with the address of whoever asks."""
+def serving(
+    pin: str | None, port: int = 80, kind: int = socket.SOCK_STREAM, *, ipv6: bool = False
+) -> Iterator[None]:
+    """In the sandbox: a server that answers with the address of whoever asks; `ipv6`: too."""
 
     def make() -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
+        made = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, kind)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(("0.0.0.0", port))
+        if ipv6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        made.bind(("::" if ipv6 else "0.0.0.0", port))
         if kind == socket.SOCK_STREAM:
             made.listen(512)
         return made
@@ -166,12 +176,12 @@ def serving(pin: str | None, port: int = 80, kind: int = socket.SOCK_STREAM) -> 
                 if kind == socket.SOCK_STREAM:
                     peer, address = server.accept()
                     with peer:
-                        peer.sendall(address[0].encode())
+                        peer.sendall(address[0].removeprefix("::ffff:").encode())
                 else:
                     data, address = server.recvfrom(1500)
                     if not data:
                         return
-                    server.sendto(address[0].encode(), address)
+                    server.sendto(address[0].removeprefix("::ffff:").encode(), address)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -185,9 +195,18 @@ def serving(pin: str | None, port: int = 80, kind: int = socket.SOCK_STREAM) -> 
 
 
 def ask(
-    address: str, port: int, *, pin: str | None = None, udp: bool = False, timeout_s: float = 1.0
+    address: str,
+    port: int,
+    *,
+    pin: str | None = None,
+    udp: bool = False,
+    timeout_s: float = 1.0,
+    source: str = "",
 ) -> str | None:
-    """What a server says to a client in `pin` (None: the lab's host); None when nobody answers."""
+    """What a server says to a client in `pin` (None: the lab's host); None when nobody answers.
+
+    A UDP client is connected: it hears only the address that it asked.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_DGRAM if udp else socket.SOCK_STREAM
 
@@ -197,12 +216,46 @@ def ask(
     with make() if pin is None else netns.run_in_netns(pin, make) as client:
         client.settimeout(timeout_s)
         try:
+            if source:
+                client.bind((source, 0))
             client.connect((address, port))
             if udp:
                 client.send(b"?")
             return client.recv(100).decode() or None
         except OSError:
             return None
+
+
+def unheard(address: str, port: int, pin: str | None = None, source: str = "") -> bool:
+    """Whether nobody answers there, though it is waited for a little."""
+    return ask(address, port, pin=pin, timeout_s=0.15, source=source) is None
+
+
+def pings(address: str, pin: str | None = None, timeout_s: float = 1.0) -> bool:
+    """Whether an ICMP echo is answered."""
+    ipv6 = ":" in address
+
+    def make() -> socket.socket:
+        if ipv6:
+            return socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+
+    echo = struct.pack("!BBHHH", 128 if ipv6 else 8, 0, 0, 77, 1)
+    if not ipv6:
+        total = sum(struct.unpack("!4H", echo))
+        echo = struct.pack("!BBHHH", 8, 0, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF, 77, 1)
+    end = time.monotonic() + timeout_s
+    with make() if pin is None else netns.run_in_netns(pin, make) as client:
+        try:
+            client.sendto(echo, (address, 0))
+            while True:
+                client.settimeout(max(end - time.monotonic(), 0.001))
+                data, peer = client.recvfrom(1500)
+                kind = data[0] if ipv6 else data[20]
+                if peer[0] == address and kind == (129 if ipv6 else 0):
+                    return True
+        except OSError:
+            return False
 
 
 async def eventually(check: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> float:
