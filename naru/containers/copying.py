@@ -13,6 +13,7 @@ from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.image_mounts import key_of
 from naru.containers.model import Container
+from naru.containers.presence import while_present
 from naru.kernel.threads import offload
 from naru.kernel.view import ViewMount
 from naru.runtime.user import resolve_user
@@ -86,6 +87,7 @@ class Copying:
         """The root file system mounted, and the host paths of its volumes and binds."""
         deps = self._deps
         async with contextlib.AsyncExitStack() as held:
+            held.enter_context(while_present(deps.store, container.id))
             rootfs = await held.enter_async_context(deps.roots.visit(container.id))
             token = new_id()
             mounts = []
@@ -94,9 +96,11 @@ class Copying:
                 if mount.type == "image":
                     visit = deps.image_mounts.visit(key_of(container.id, number))
                     source = await held.enter_async_context(visit)
-                if mount.type == "volume":
+                if mount.type == "volume" and deps.volumes.get(mount.name).options:
                     held.push_async_callback(deps.volumes.release, mount.name, token)
                     source = await deps.volumes.acquire(mount.name, token)
+                elif mount.type == "volume":  # nothing to mount: its removal need not wait for us
+                    source = deps.volumes.data_dir(mount.name)
                 bound = os.path.join(deps.settings.subpath_dir(container.id), str(number))
                 if subpath and os.path.exists(bound):
                     source, subpath = bound, ""

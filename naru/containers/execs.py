@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 import signal
 import time
@@ -9,7 +10,14 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound, StartFailed
+from naru.base.errors import (
+    Conflict,
+    Internal,
+    InvalidParameter,
+    NaruError,
+    NotFound,
+    StartFailed,
+)
 from naru.base.ids import new_id
 from naru.base.text import visible
 from naru.containers import labels
@@ -27,6 +35,7 @@ from naru.runtime.user import ResolvedUser, resolve_user
 
 KEPT_S = 300.0
 _PROBE_OUTPUT_BYTES = 4096
+_ENDED = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +165,14 @@ class Execs:
     async def _begin(
         self, container: Container, session: Exec, config: ExecConfig, *, attached: bool
     ) -> ExecSession:
-        user = await offload(self._user, container, config.user)
-        request = self._request(container, config, user, attached=attached)
-        running = await self._deps.runtime.exec(request)
+        try:
+            user = await offload(self._user, container, config.user)
+            request = self._request(container, config, user, attached=attached)
+            running = await self._deps.runtime.exec(request)
+        except OSError as error:
+            if error.errno in _ENDED:
+                raise Conflict(f"container {container.id} is not running") from error
+            raise Internal(f"cannot execute in {container.name}: {error.strerror}") from error
         session.session, session.pid, session.running = running, running.pid, True
         return running
 

@@ -8,6 +8,7 @@ from naru.base.undo import run_to_end
 from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.model import Container
+from naru.containers.presence import while_present
 from naru.images.create import CommitRequest
 from naru.images.service import join_reference
 from naru.spec.engine.container_config import ContainerConfig
@@ -20,18 +21,21 @@ class Files:
 
     async def changes(self, ref: str) -> list[Change]:
         """What the container changed in its image's files. Raises: NotFound."""
-        return await self._deps.snapshots.changes(self._deps.store.find(ref).id)
+        identifier = self._deps.store.find(ref).id
+        with while_present(self._deps.store, identifier):
+            return await self._deps.snapshots.changes(identifier)
 
     async def size(self, container: Container) -> tuple[int, int]:
         """(bytes that it wrote, bytes of its whole root file system)."""
-        written = await self._deps.snapshots.usage(container.id)
-        chain = self._deps.snapshots.parent(container.id)
-        below = 0
-        while chain is not None:
-            layer = self._deps.snapshots.layer(chain)
-            below += layer.size_bytes
-            chain = layer.parent
-        return written, written + below
+        with while_present(self._deps.store, container.id):
+            written = await self._deps.snapshots.usage(container.id)
+            chain = self._deps.snapshots.parent(container.id)
+            below = 0
+            while chain is not None:
+                layer = self._deps.snapshots.layer(chain)
+                below += layer.size_bytes
+                chain = layer.parent
+            return written, written + below
 
     async def export(self, ref: str) -> AsyncIterator[bytes]:
         """The root file system as a tar. Raises: NotFound, Conflict when it is being removed."""
@@ -39,9 +43,10 @@ class Files:
         if container.state.status in ("removing", "dead"):
             raise Conflict(f"You cannot export container {container.id} which is being removed")
         self._deps.emit("container", "export", container.id, labels.of_event(container))
-        async with self._deps.roots.visit(container.id) as rootfs:
-            async for piece in self._deps.snapshots.export(rootfs):
-                yield piece
+        with while_present(self._deps.store, container.id):
+            async with self._deps.roots.visit(container.id) as rootfs:
+                async for piece in self._deps.snapshots.export(rootfs):
+                    yield piece
 
     async def commit(
         self,
@@ -60,22 +65,20 @@ class Files:
         container = deps.store.find(ref)
         if container.state.status in ("removing", "dead"):
             raise Conflict(f"You cannot commit container {container.id} which is being removed")
+        request = CommitRequest(
+            container_id=container.id,
+            image=deps.images.resolve(container.image_id),
+            config=config,
+            container_config=container.config,
+            command=(container.path, *container.args),
+            author=author,
+            comment=comment,
+            changes=changes,
+        )
         paused_here = pause and await self._freeze(container)
         try:
-            image_id = await deps.images.commit(
-                CommitRequest(
-                    container_id=container.id,
-                    image=deps.images.resolve(container.image_id),
-                    config=config,
-                    container_config=container.config,
-                    command=(container.path, *container.args),
-                    author=author,
-                    comment=comment,
-                    changes=changes,
-                ),
-                repository,
-                tag,
-            )
+            with while_present(deps.store, container.id):
+                image_id = await deps.images.commit(request, repository, tag)
         finally:
             if paused_here:
                 await run_to_end(self._thaw(container.id))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from naru.base.clock import ZERO_TIME, now_ns, rfc3339
+from naru.base.errors import Conflict
 from naru.containers import top
 from naru.containers.deps import Deps
 from naru.containers.model import Container
@@ -36,24 +37,26 @@ class Observe:
         previous = None if one_shot else await self._sample(container)
         if previous is not None:
             await asyncio.sleep(1.0)
-        return encode(container, previous, await self._sample(container))
+        sample = await self._sample(container)
+        return empty(container) if sample is None else encode(container, previous, sample)
 
     async def stream(self, ref: str) -> AsyncIterator[dict[str, Any]]:
         """A sample a second for as long as the container exists. Raises: NotFound."""
         container = self._deps.store.find(ref)
         previous: _Sample | None = None
         while (now := self._deps.store.get(container.id)) is not None:
-            if now.state.status in ("running", "paused"):
-                sample = await self._sample(now)
-                yield encode(now, previous, sample)
-                previous = sample
-            else:
-                yield empty(now)
-                previous = None
+            alive = now.state.status in ("running", "paused")
+            sample = await self._sample(now) if alive else None
+            yield empty(now) if sample is None else encode(now, previous, sample)
+            previous = sample
             await asyncio.sleep(1.0)
 
-    async def _sample(self, container: Container) -> "_Sample":
-        group = self._deps.runtime.cgroup(container.id)
+    async def _sample(self, container: Container) -> "_Sample | None":
+        """None when it has just ended."""
+        try:
+            group = self._deps.runtime.cgroup(container.id)
+        except Conflict:
+            return None
         stats, system_ns = await offload(lambda: (group.read_stats(), _system_cpu_ns()))
         interfaces = await self._deps.network.counters.of(container.id)
         return _Sample(now_ns(), stats, system_ns, interfaces)
