@@ -91,3 +91,4 @@ class Container(Struct, kw_only=True, frozen=True):
     stopped_by_user: bool = False
     started_once: bool = False
     log_path: str = ""
+    remove_volumes: bool = False

@@ -89,7 +89,7 @@ class Reconciler:
     ) -> bool:
         was_running = container.state.status in ("running", "paused")
         if container.state.status == "removing":
-            await self._remover.finish(container, container.host_config.auto_remove)
+            await self._remover.finish(container)
             return False
         if seen is not None and _has_run(container, seen):
             adopted[container.id] = await self._adopt(container, seen)

@@ -5,6 +5,8 @@ The record goes last: until then it says `removing`, so that a new narud knows w
 
 import logging
 
+from msgspec.structs import replace
+
 from naru.base.clock import now_ns, parse_timestamp
 from naru.base.errors import Conflict, NaruError, NotFound
 from naru.base.failpoints import declare
@@ -62,11 +64,11 @@ class Remover:
 
     async def _remove_locked(self, container: Container, volumes: bool) -> None:
         store = self._deps.store
-        marked = state.apply(container, "remove")
+        marked = replace(state.apply(container, "remove"), remove_volumes=volumes)
         await store.put(marked)
         REMOVE_MARKED()
         try:
-            await self.finish(marked, volumes)
+            await self.finish(marked)
         except (NaruError, OSError) as error:
             failed = state.apply(marked, "remove-failed")
             await store.put(failed)
@@ -75,7 +77,7 @@ class Remover:
         self._waits.removed(marked)
         self._deps.emit("container", "destroy", container.id, labels.of_event(container))
 
-    async def finish(self, container: Container, volumes: bool) -> None:
+    async def finish(self, container: Container) -> None:
         """Everything that removal takes away, the record last; may be run again."""
         deps = self._deps
         await self._recipe.clear(container.id)
@@ -85,10 +87,10 @@ class Remover:
         REMOVE_SNAPSHOT()
         await offload(deps.snapshots.trash.discard, deps.settings.container_dir(container.id))
         REMOVE_FILES()
+        if container.remove_volumes:
+            await self._remove_volumes(container)
         await deps.store.forget(container.id)
         REMOVE_RECORD()
-        if volumes:
-            await self._remove_volumes(container)
         self._lifecycle.forget(container.id)
 
     async def _remove_volumes(self, container: Container) -> None:
@@ -106,10 +108,11 @@ class Remover:
 
     async def _auto_remove(self, identifier: str) -> None:
         async def remove() -> None:
-            try:
-                await self.remove(identifier, volumes=True, force=True)
-            except NotFound:
-                return
+            async with self._deps.store.lock(identifier):
+                container = self._deps.store.get(identifier)
+                if container is None or not state.allowed(container.state.status, "remove"):
+                    return  # gone, or started again: its next end is the time
+                await self._remove_locked(container, volumes=True)
 
         await patiently(f"automatic removal of {identifier[:12]}", remove, _AUTO_REMOVE_TRIES)
 

@@ -65,8 +65,9 @@ class Containers:
         ]
 
     def volume_users(self, name: str) -> list[str]:
-        """Ids of the containers that mount a volume."""
-        return [item.id for item in self.store if _mounts(item, name)]
+        """Ids of the containers that mount a volume; those that are being removed are through."""
+        users = (item for item in self.store if item.state.status != "removing")
+        return [item.id for item in users if _mounts(item, name)]
 
 
 def _mounts(container: Container, volume: str) -> bool:
