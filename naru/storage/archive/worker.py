@@ -164,7 +164,9 @@ def main() -> int:
         received = jobs.receive_job(control)
         if received is None:
             return 0
-        control.sendall(_answer(control, *received))
+        answer = _answer(control, *received)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it
+            control.sendall(answer)
     return 0
 
 

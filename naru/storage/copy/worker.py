@@ -5,6 +5,7 @@ links the container swaps meanwhile lead to the container's own files. Everythin
 imported before: nothing is loaded or run from the container. It is not a command for people.
 """
 
+import contextlib
 import encodings.idna
 import encodings.latin_1
 import encodings.utf_8
@@ -186,7 +187,9 @@ def main() -> int:
         if received is None:
             return 0
         control.settimeout(None)
-        control.sendall(jobs.encode_answer(_outcome(control, *received)))
+        answer = jobs.encode_answer(_outcome(control, *received))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it
+            control.sendall(answer)
     return 0
 
 
