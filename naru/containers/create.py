@@ -19,7 +19,7 @@ from naru.base.ids import NAME_RULE, is_name, new_id, short
 from naru.base.undo import Undo
 from naru.containers import joined, labels
 from naru.containers.deps import Deps
-from naru.containers.links import check_links
+from naru.containers.links import resolve_links
 from naru.containers.log_options import log_limits
 from naru.containers.merge import command_of, default_host_config, merge_config
 from naru.containers.model import Container, MountPoint
@@ -68,6 +68,7 @@ class Creator:
         if not request.image:
             raise InvalidParameter("no image was named: the request needs a field Image")
         host_config, warnings = self._checked(request)
+        links = resolve_links(self._deps.store, host_config)
         image = self._deps.images.resolve(request.image)
         check_platform(image, platform, request.image)
         container = self._record(new_id(), image, request, host_config)
@@ -83,7 +84,7 @@ class Creator:
         store.reserve_name(name, container.id)
         async with Undo(f"create {name}") as undo:
             undo.push("name", lambda: store.release_name(name, container.id))
-            container = replace(container, name=name)
+            container = replace(container, name=name, links=links)
             with self._deps.images.hold(image):
                 await self._make(container, image, undo)
         self._deps.emit("container", "create", container.id, labels.of_event(container))
@@ -103,7 +104,6 @@ class Creator:
             shm_bytes=settings.default_shm_bytes,
         )
         warnings = validate.validate(_config_of(request), host_config, networking, deps.facts)
-        check_links(deps, host_config)
         log_limits(host_config.log_config)
         if host_config.oom_kill_disable is None and deps.facts.cgroup_version == 1:
             host_config = replace(host_config, oom_kill_disable=False)

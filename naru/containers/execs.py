@@ -24,11 +24,13 @@ from naru.containers import labels
 from naru.containers.deps import Deps
 from naru.containers.detach import DEFAULT_KEYS, parse_keys
 from naru.containers.hijack import ClientStream
+from naru.containers.links import linked
 from naru.containers.model import Container
 from naru.containers.sessions import SessionStream, StartingStream, TextStream, one_frame
 from naru.kernel.process import ProcessId, start_time
 from naru.kernel.threads import offload
 from naru.runtime.exec import ExecRequest, ExecSession
+from naru.runtime.links import environment_of
 from naru.runtime.mountpoints import check_working_dir
 from naru.runtime.ocispec import environment
 from naru.runtime.user import ResolvedUser, resolve_user
@@ -188,7 +190,14 @@ class Execs:
         return ExecRequest(
             container_id=container.id,
             argv=config.cmd,
-            env=environment(own, hostname=container.config.hostname, home=user.home),
+            env=environment(
+                own,
+                hostname=container.config.hostname,
+                home=user.home,
+                linked_env=environment_of(
+                    linked(self._deps, container, alive_only=True), container.name
+                ),
+            ),
             cwd=config.working_dir or container.config.working_dir or "/",
             uid=user.uid,
             gid=user.gid,

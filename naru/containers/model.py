@@ -47,6 +47,13 @@ class Intent(Struct, kw_only=True, frozen=True):
     stopped_by_user: bool
 
 
+class Linked(Struct, kw_only=True, frozen=True):
+    """Where a link leads. `name`: what it was called; `id` is "" in records of before."""
+
+    id: str = ""
+    name: str = ""
+
+
 class MountPoint(Struct, kw_only=True, frozen=True):
     """One mount of a container, resolved. `source` is a host path; `name` a volume's name.
 
@@ -92,3 +99,4 @@ class Container(Struct, kw_only=True, frozen=True):
     started_once: bool = False
     log_path: str = ""
     remove_volumes: bool = False
+    links: dict[str, Linked] = field(default_factory=dict)

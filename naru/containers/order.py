@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
+from naru.containers.link_index import links_of
 from naru.containers.model import Container
-from naru.runtime.links import parse_link
 
 
 def needed_by(container: Container) -> list[str]:
@@ -11,7 +11,7 @@ def needed_by(container: Container) -> list[str]:
     host = container.host_config
     modes = (host.network_mode, host.ipc_mode, host.pid_mode)
     joined = [mode.removeprefix("container:") for mode in modes if mode.startswith("container:")]
-    return [*joined, *(parse_link(text)[0] for text in host.links or ())]
+    return [*joined, *(linked.id or linked.name for linked in links_of(container).values())]
 
 
 def waits_of(needs: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:

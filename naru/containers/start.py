@@ -23,6 +23,7 @@ from naru.containers import state
 from naru.containers.deps import Deps
 from naru.containers.etc import read_host_resolv_conf
 from naru.containers.joined import PREFIX
+from naru.containers.links import first_address, tell_linking
 from naru.containers.log_options import LOG_FILE, log_limits
 from naru.containers.model import Container, Intent, State
 from naru.containers.networking import request_of
@@ -102,6 +103,7 @@ class Recipe:
             START_MOUNTED()
             attachment = await self._attach(container)
             START_ATTACHED()
+            await tell_linking(deps, container.id, first_address(attachment.endpoints))
             ready = await prepare(deps, container, attachment)
             START_PREPARED()
             self._tell_mounted(container)

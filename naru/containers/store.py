@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound
+from naru.containers.link_index import LinkIndex
 from naru.containers.model import Container
 from naru.storage.metadata import Database
 
@@ -33,6 +34,7 @@ class ContainerStore:
         self._listeners: list[Listener] = []
         self._unsaved: set[str] = set()
         self._ahead: dict[str, Container] = {}
+        self.links = LinkIndex()
         self.damaged: dict[str, str] = {}
 
     def load(self) -> None:
@@ -58,7 +60,7 @@ class ContainerStore:
         return len(self._locks)
 
     def find(self, ref: str) -> Container:
-        """By id, name (a leading `/` is dropped) or unique prefix of an id.
+        """By id, name (a leading `/` is dropped), `other/alias` or unique prefix of an id.
 
         Raises: NotFound (`No such container: x`), InvalidParameter when a prefix is ambiguous.
         """
@@ -67,6 +69,8 @@ class ContainerStore:
         holder = self._by_name.get(ref.removeprefix("/"))
         if holder is not None and (found := self._by_id.get(holder)) is not None:
             return found  # else the name is only reserved yet
+        if (found := self._find_linked(ref)) is not None:
+            return found
         if ref:
             start = bisect_left(self._sorted_ids, ref)
             matches = [item for item in self._sorted_ids[start : start + 2] if item.startswith(ref)]
@@ -75,6 +79,12 @@ class ContainerStore:
             if matches:
                 return self._by_id[matches[0]]
         raise NotFound(f"No such container: {ref}")
+
+    def _find_linked(self, ref: str) -> Container | None:
+        name, slash, alias = ref.removeprefix("/").partition("/")
+        holder = self._by_id.get(self._by_name.get(name, "")) if slash else None
+        linked = None if holder is None else holder.links.get(alias)
+        return None if linked is None else self._by_id.get(linked.id)
 
     def get(self, identifier: str) -> Container | None:
         return self._by_id.get(identifier)
@@ -185,6 +195,8 @@ class ContainerStore:
         if index < len(self._sorted_ids) and self._sorted_ids[index] == identifier:
             del self._sorted_ids[index]
         self._tell(identifier, None)
+        for other in self.links.changed(container, None):
+            self.touch(other)
 
     def touch(self, identifier: str) -> None:
         """Something that is shown with the record changed (its health): tell the listeners."""
@@ -195,9 +207,12 @@ class ContainerStore:
     def _remember(self, container: Container) -> None:
         if container.id not in self._by_id:
             insort(self._sorted_ids, container.id)
+        previous = self._by_id.get(container.id)
         self._by_id[container.id] = container
         self._by_name[container.name] = container.id
         self._tell(container.id, container)
+        for other in self.links.changed(previous, container):
+            self.touch(other)
 
     def _tell(self, identifier: str, container: Container | None) -> None:
         for listener in self._listeners:

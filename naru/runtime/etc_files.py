@@ -1,7 +1,7 @@
 """/etc/hosts, /etc/hostname and /etc/resolv.conf of a container. Pure: text in, text out."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from naru.base.errors import InvalidParameter
 
@@ -79,6 +79,23 @@ def without_addresses(text: str, addresses: Iterable[str]) -> str:
     lines = text.splitlines(keepends=True)
     kept = "".join(line for line in lines if not gone.intersection(line.split()[:1]))
     return kept if not kept or kept.endswith("\n") else kept + "\n"
+
+
+def with_address(text: str, names: Collection[str], address: str) -> str:
+    """A hosts file in which the lines whose first name is one of `names` have another address."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if len(words) > 1 and words[1] in names:
+            line = line.replace(words[0], address, 1)
+        lines.append(line)
+    return "".join(lines)
+
+
+def without_name(text: str, name: str) -> str:
+    """A hosts file without the lines whose first name is `name`."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.split()[1:2] != [name])
 
 
 def hosts_of_host(text: str, extra: Iterable[tuple[str, str]] = ()) -> str:

@@ -51,16 +51,24 @@ def environment_of(links: Iterable[Link], own_name: str) -> tuple[str, ...]:
 def _variables(link: Link, own_name: str) -> list[str]:
     prefix = link.alias.upper().replace("-", "_")
     result = [f"{prefix}_NAME=/{own_name}/{link.alias}"]
-    for number, protocol in _sorted(link.ports):
-        url = f"{protocol}://{link.address}:{number}"
-        if len(result) == 1:
-            result.append(f"{prefix}_PORT={url}")
+    ports = _sorted(link.ports)
+    if ports:
+        result.append(f"{prefix}_PORT={_url(link, *ports[0])}")
+    for number, protocol in ports:
         port = f"{prefix}_PORT_{number}_{protocol.upper()}"
         result += [
-            f"{port}={url}",
+            f"{port}={_url(link, number, protocol)}",
             f"{port}_ADDR={link.address}",
             f"{port}_PORT={number}",
             f"{port}_PROTO={protocol}",
+        ]
+    for first, last, protocol in _ranges(ports):
+        port = f"{prefix}_PORT_{first}_{protocol.upper()}"
+        result += [
+            f"{port}_START={_url(link, first, protocol)}",
+            f"{port}_PORT_START={first}",
+            f"{port}_END={_url(link, last, protocol)}",
+            f"{port}_PORT_END={last}",
         ]
     for entry in link.env:
         name, equals, value = entry.partition("=")
@@ -69,11 +77,26 @@ def _variables(link: Link, own_name: str) -> list[str]:
     return result
 
 
+def _url(link: Link, number: int, protocol: str) -> str:
+    return f"{protocol}://{link.address}:{number}"
+
+
 def _sorted(ports: Sequence[str]) -> list[tuple[int, str]]:
-    """By number, TCP before the others."""
+    """TCP before the others, then by number."""
     pairs = []
     for port in ports:
         number, _, protocol = port.partition("/")
         if number.isdigit():
             pairs.append((int(number), protocol or "tcp"))
-    return sorted(set(pairs), key=lambda pair: (pair[0], pair[1] != "tcp", pair[1]))
+    return sorted(set(pairs), key=lambda pair: (pair[1] != "tcp", pair[1], pair[0]))
+
+
+def _ranges(ports: Sequence[tuple[int, str]]) -> list[tuple[int, int, str]]:
+    """(first, last, protocol) of neighbours, where there are at least two."""
+    found: list[tuple[int, int, str]] = []
+    for number, protocol in ports:
+        if found and (found[-1][1] + 1, found[-1][2]) == (number, protocol):
+            found[-1] = (found[-1][0], number, protocol)
+        else:
+            found.append((number, number, protocol))
+    return [item for item in found if item[0] < item[1]]

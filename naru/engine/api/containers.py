@@ -105,6 +105,7 @@ async def inspect(call: Call) -> Answer:
         exec_ids=services.containers.execs.of_container(container.id),
         health=services.containers.health.of(container.id),
         volume_path=services.volumes.data_dir,
+        links=links.shown_links(services.containers.store, container),
         sizes=sizes,
     )
     return json_answer(inspect_json(container, around))

@@ -13,7 +13,6 @@ from naru.base.clock import rfc3339
 from naru.containers.health import Health
 from naru.containers.model import Container
 from naru.engine.api.summary import VolumePath, mount_json, networks_shown
-from naru.runtime.links import parse_link
 from naru.spec.engine.container_config import EndpointSettings, HostConfig
 
 _HEALTH_RESULTS = 5
@@ -29,6 +28,7 @@ class Surroundings:
     exec_ids: Sequence[str]
     health: Health | None
     volume_path: VolumePath
+    links: Sequence[str] = ()
     sizes: tuple[int, int] | None = None
 
 
@@ -52,7 +52,7 @@ def inspect_json(container: Container, around: Surroundings) -> dict[str, Any]:
         "ProcessLabel": "",
         "AppArmorProfile": "",
         "ExecIDs": list(around.exec_ids) or None,
-        "HostConfig": host_config_shown(container),
+        "HostConfig": host_config_shown(container, around.links),
         "GraphDriver": around.graph_driver,
     }
     if not container.started_once:
@@ -65,15 +65,9 @@ def inspect_json(container: Container, around: Surroundings) -> dict[str, Any]:
     return body
 
 
-def host_config_shown(container: Container) -> HostConfig:
+def host_config_shown(container: Container, links: Sequence[str]) -> HostConfig:
     """HostConfig with links as Docker tells them: `/other:/this/alias`."""
-    host_config = container.host_config
-    if not host_config.links:
-        return host_config
-    links = [
-        f"/{name}:/{container.name}/{alias}" for name, alias in map(parse_link, host_config.links)
-    ]
-    return replace(host_config, links=links)
+    return replace(container.host_config, links=list(links)) if links else container.host_config
 
 
 def state_json(container: Container, health: Health | None) -> dict[str, Any]:

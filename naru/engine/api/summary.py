@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from naru.base.clock import NS
 from naru.base.units import human_duration
+from naru.containers.links import linked_names
 from naru.containers.model import Container, MountPoint
 from naru.containers.store import ContainerStore
 from naru.spec.engine.container_config import EndpointSettings
@@ -117,14 +118,19 @@ def command_text(container: Container) -> str:
     return " ".join((container.path, *args)) if container.args else container.path
 
 
-def entry(container: Container, image: str, volume_path: VolumePath) -> dict[str, Any]:
-    """One entry with an empty `Status`. Spec: Engine API 1.51, `ContainerSummary`."""
+def entry(
+    container: Container, image: str, volume_path: VolumePath, also: Iterable[str] = ()
+) -> dict[str, Any]:
+    """One entry with an empty `Status`. `also`: what those call it that link to it.
+
+    Spec: Engine API 1.51, `ContainerSummary`.
+    """
     host_config: dict[str, Any] = {"NetworkMode": container.host_config.network_mode}
     if annotations := container.host_config.annotations:
         host_config["Annotations"] = annotations
     return {
         "Id": container.id,
-        "Names": ["/" + container.name],
+        "Names": ["/" + container.name, *also],
         "Image": image,
         "ImageID": container.image_id,
         "Command": command_text(container),
@@ -199,7 +205,8 @@ class Summaries:
         fragment = self._fragments.get(container.id)
         if fragment is None:
             shown = self._shown_image(container)
-            encoded = msgspec.json.encode(entry(container, shown, self._volume_path))
+            also = linked_names(self._store, container)
+            encoded = msgspec.json.encode(entry(container, shown, self._volume_path, also))
             fragment = self._fragments[container.id] = _Fragment(container, encoded)
         return fragment
 

@@ -7,6 +7,7 @@ import pytest
 
 from naru.base.clock import NS
 from naru.base.errors import InvalidParameter
+from naru.containers.link_index import LinkIndex
 from naru.containers.model import Container, MountPoint, State
 from naru.engine.api import selection
 from naru.engine.api.inspection import state_json
@@ -76,6 +77,7 @@ class _Store:
     def __init__(self, items: list[Container]) -> None:
         self.items = {item.id: item for item in items}
         self.listeners: list[object] = []
+        self.links = LinkIndex()
 
     def listen(self, listener: object) -> None:
         self.listeners.append(listener)

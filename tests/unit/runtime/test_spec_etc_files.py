@@ -1,7 +1,14 @@
 import pytest
 
 from naru.base.errors import InvalidParameter
-from naru.runtime.etc_files import extra_hosts, hosts, hosts_of_host, resolv_conf
+from naru.runtime.etc_files import (
+    extra_hosts,
+    hosts,
+    hosts_of_host,
+    resolv_conf,
+    with_address,
+    without_name,
+)
 
 HEAD = """\
 127.0.0.1\tlocalhost
@@ -88,3 +95,17 @@ def test_overrides() -> None:
     text = resolv_conf(HOST, nameservers=["127.0.0.1"], search=["s.x", "t.y"], options=["ndots:2"])
     assert effective(text) == ["nameserver 127.0.0.1", "search s.x t.y", "options ndots:2"]
     assert effective(resolv_conf(HOST, search=["."])) == ["nameserver 10.0.0.1", "options edns0"]
+
+
+LINKED = "10.0.0.2\tdb 0123 store\n10.0.0.2 store 0123\n# 10.0.0.2 db\n\n10.0.0.3\tstore2 db\nodd"
+
+
+def test_a_linked_ones_address_is_replaced_where_its_name_comes_first() -> None:
+    assert with_address(LINKED, ["db"], "10.0.0.9") == LINKED.replace("10.0.0.2\t", "10.0.0.9\t")
+    assert with_address(LINKED, ["db", "store"], "10.0.0.9").count("10.0.0.9") == 2
+    assert with_address(LINKED, ["0123"], "10.0.0.9") == LINKED
+
+
+def test_a_link_is_taken_out() -> None:
+    assert without_name(LINKED, "store") == LINKED.replace("10.0.0.2 store 0123\n", "")
+    assert without_name(LINKED, "0123") == LINKED

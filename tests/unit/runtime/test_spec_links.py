@@ -23,19 +23,36 @@ def test_bad_format(text: str) -> None:
 
 
 def test_variables() -> None:
+    """TCP comes first, whatever the numbers."""
     assert environment_of([DB], "web") == (
         "MY_DB_NAME=/web/my-db",
-        "MY_DB_PORT=udp://172.17.0.2:53",
-        "MY_DB_PORT_53_UDP=udp://172.17.0.2:53",
-        "MY_DB_PORT_53_UDP_ADDR=172.17.0.2",
-        "MY_DB_PORT_53_UDP_PORT=53",
-        "MY_DB_PORT_53_UDP_PROTO=udp",
+        "MY_DB_PORT=tcp://172.17.0.2:80",
         "MY_DB_PORT_80_TCP=tcp://172.17.0.2:80",
         "MY_DB_PORT_80_TCP_ADDR=172.17.0.2",
         "MY_DB_PORT_80_TCP_PORT=80",
         "MY_DB_PORT_80_TCP_PROTO=tcp",
+        "MY_DB_PORT_53_UDP=udp://172.17.0.2:53",
+        "MY_DB_PORT_53_UDP_ADDR=172.17.0.2",
+        "MY_DB_PORT_53_UDP_PORT=53",
+        "MY_DB_PORT_53_UDP_PROTO=udp",
         "MY_DB_ENV_A=b=c",
     )
+
+
+def test_neighbouring_ports_are_a_range_too() -> None:
+    ports = ("90/tcp", "82/tcp", "80/tcp", "81/tcp", "83/udp", "53/udp", "54/udp")
+    found = environment_of([Link("a", "a", "a", "10.0.0.1", ports)], "web")
+    ends = [entry for entry in found if "START" in entry or "END" in entry]
+    assert ends == [
+        "A_PORT_80_TCP_START=tcp://10.0.0.1:80",
+        "A_PORT_80_TCP_PORT_START=80",
+        "A_PORT_80_TCP_END=tcp://10.0.0.1:82",
+        "A_PORT_80_TCP_PORT_END=82",
+        "A_PORT_53_UDP_START=udp://10.0.0.1:53",
+        "A_PORT_53_UDP_PORT_START=53",
+        "A_PORT_53_UDP_END=udp://10.0.0.1:54",
+        "A_PORT_53_UDP_PORT_END=54",
+    ]
 
 
 def test_hosts() -> None:
