@@ -16,7 +16,7 @@ from typing import TypeVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.base.clock import NS, now_ns
+from naru.base.clock import NS
 from naru.base.errors import Conflict, NaruError, NotFound, NotModified, StartFailed
 from naru.base.failpoints import declare
 from naru.base.undo import run_to_end
@@ -478,15 +478,3 @@ async def _within(event: asyncio.Event, seconds: float | None) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def started_state(previous: State, process: ProcessId, monitor: ProcessId) -> State:
-    """What is observed of a run that just began."""
-    return State(
-        pid=process.pid,
-        pid_start=process.start,
-        monitor_pid=monitor.pid,
-        monitor_start=monitor.start,
-        started_ns=now_ns(),
-        finished_ns=previous.finished_ns,
-    )

@@ -39,4 +39,6 @@ class LinkIndex:
             for linked in record.links.values():
                 holders = self._linking.setdefault(linked.id, set())
                 (holders.add if record is now else holders.discard)(record.id)
+                if not holders:
+                    del self._linking[linked.id]
         return {linked.id for links in (old, new) for linked in links.values()}

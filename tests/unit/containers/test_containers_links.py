@@ -31,6 +31,8 @@ def test_a_linked_one_knows_who_links_to_it() -> None:
     assert index.changed(web, None) == {"db"}
     assert index.of("db") == {"app"}
     assert index.of("web") == set()
+    assert index.changed(container("app", db=DB), None) == {"db"}
+    assert index.of("db") == set()
 
 
 def test_only_names_and_links_are_of_interest() -> None:
