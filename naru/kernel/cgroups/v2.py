@@ -97,7 +97,7 @@ class V2:
             usage_bytes=tree.number(self._file("memory.current")) or 0,
             max_usage_bytes=tree.number(self._file("memory.peak")) or 0,
             limit_bytes=tree.number(self._file("memory.max")),
-            failcnt=events.get("max", 0),
+            failcnt=events.get("oom", 0),
             stat=tree.table(self._file("memory.stat")),
             oom_kills=events.get("oom_kill", 0),
         )

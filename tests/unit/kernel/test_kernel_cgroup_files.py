@@ -43,7 +43,7 @@ def test_statistics_of_version_2(tmp_path: Path) -> None:
         memory__current="4096\n",
         memory__peak="8192\n",
         memory__max="max\n",
-        memory__events="low 0\nmax 5\noom 1\noom_kill 1\n",
+        memory__events="low 0\nmax 5\noom 2\noom_kill 1\n",
         memory__stat="anon 1\nfile 2\n",
         io__stat="8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 \n",
         pids__current="3\n",
@@ -55,7 +55,7 @@ def test_statistics_of_version_2(tmp_path: Path) -> None:
     assert (cpu.periods, cpu.throttled_periods, cpu.throttled_ns) == (4, 3, 2000)
     memory = stats.memory
     assert (memory.usage_bytes, memory.max_usage_bytes, memory.limit_bytes) == (4096, 8192, None)
-    assert (memory.failcnt, memory.oom_kills, memory.stat) == (5, 1, {"anon": 1, "file": 2})
+    assert (memory.failcnt, memory.oom_kills, memory.stat) == (2, 1, {"anon": 1, "file": 2})
     assert (stats.pids, stats.pids_limit) == (3, 50)
     assert stats.blkio.service_bytes[:2] == (
         BlkioEntry(8, 0, "Read", 10),
