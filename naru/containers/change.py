@@ -14,7 +14,7 @@ from naru.containers.deps import Deps
 from naru.kernel.cgroup import CgroupLimits
 from naru.kernel.threads import offload
 from naru.runtime import validate
-from naru.runtime.resources import linux_resources
+from naru.runtime.resources import kept, linux_resources
 from naru.spec.engine.container_config import HostConfig, Resources, UpdateRequest
 
 _NO_NAME = "Error when allocating new name"
@@ -114,6 +114,7 @@ async def update(deps: Deps, ref: str, request: UpdateRequest) -> list[str]:
             )
         host = updated_host_config(container.host_config, request)
         warnings = validate.validate(container.config, host, None, deps.facts)
+        host = kept(host, deps.facts)
         if container.state.status in ("running", "paused"):
             limits = limits_of(linux_resources(host, (), deps.facts, {}))
             if request.pids_limit is not None and request.pids_limit <= 0:

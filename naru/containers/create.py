@@ -33,6 +33,7 @@ from naru.runtime import validate
 from naru.runtime.facts import HostFacts
 from naru.runtime.mounts import READONLY_PATHS
 from naru.runtime.ocispec import masked_paths
+from naru.runtime.resources import kept
 from naru.spec.engine.container_config import (
     ContainerConfig,
     CreateRequest,
@@ -99,16 +100,23 @@ class Creator:
         host_config = default_host_config(
             given,
             runtime=settings.default_runtime,
-            cgroupns=settings.default_cgroupns,
+            cgroupns=self._cgroupns(given),
             log=settings.default_log,
             shm_bytes=settings.default_shm_bytes,
         )
         warnings = validate.validate(_config_of(request), host_config, networking, deps.facts)
+        host_config = kept(host_config, deps.facts)
         log_limits(host_config.log_config)
         if host_config.oom_kill_disable is None and deps.facts.cgroup_version == 1:
             host_config = replace(host_config, oom_kill_disable=False)
         host_config = joined.with_ids(host_config, deps.store.find)
         return _with_paths(host_config, deps.facts), warnings
+
+    def _cgroupns(self, given: HostConfig) -> str:
+        """Version 1 of cgroups leaves a privileged container in the host's cgroup namespace."""
+        if given.privileged and self._deps.facts.cgroup_version == 1:
+            return "host"
+        return self._deps.settings.default_cgroupns
 
     def _record(
         self, identifier: str, image: Image, request: CreateRequest, host_config: HostConfig

@@ -110,7 +110,7 @@ def default_host_config(
         log_config=replace(log_config, config=log_config.config or {}),
         restart_policy=policy if policy.name else RestartPolicy(name="no"),
         ipc_mode=given.ipc_mode or "private",
-        cgroupns_mode=given.cgroupns_mode or ("host" if given.privileged else cgroupns),
+        cgroupns_mode=given.cgroupns_mode or cgroupns,
         shm_size=given.shm_size or shm_bytes,
         runtime=given.runtime or runtime,
         oom_kill_disable=given.oom_kill_disable,

@@ -88,10 +88,10 @@ class Engine:
     def _leave_the_host(self) -> None:
         """Nothing runs: the cgroup of all containers goes, and the mount that was made of the exec
         root; the next start makes them again."""
-        settings, config = self.containers.deps.settings, self.services.config
-        if not config.cgroup_parent:  # a configured one is not ours to remove
-            with contextlib.suppress(OSError, Internal):
-                cgroup.Cgroup(self.cgroups, settings.cgroup_parent).remove()
+        config = self.services.config
+        key = plan.engine_key(config.data_root)
+        with contextlib.suppress(OSError, Internal):  # a configured one is not ours to remove
+            cgroup.Cgroup(self.cgroups, _own_cgroup(key)).remove()
         with contextlib.suppress(OSError):
             own_mount.take_away(config.exec_root, _mount_note(config))
 
@@ -138,6 +138,9 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     own_mount.share(config.exec_root, _mount_note(config))
     spawner = Spawner(hybrid=cgroups.hybrid)
     programs = await find_programs(config, spawner)
+    if cgroups.version == 2:  # the root has no limit files: here one sees which there are
+        with contextlib.suppress(OSError):
+            cgroup.Cgroup(cgroups, _own_cgroup(key)).create()
     facts = host_facts.gather(init_path=programs.init, default_runtime=programs.default_runtime)
     events = EventBus()
     workers = ArchiveWorkers(spawner)
@@ -312,6 +315,10 @@ def _runtime_settings(config: Config, programs: Programs) -> RuntimeSettings:
     )
 
 
+def _own_cgroup(key: str) -> str:
+    return f"/naru-{key}" if key else "/naru"
+
+
 def _settings(
     config: Config, key: str, programs: Programs, facts: HostFacts, nofile: tuple[int, int]
 ) -> container_deps.Settings:
@@ -320,7 +327,7 @@ def _settings(
     return container_deps.Settings(
         data_root=config.data_root,
         exec_root=config.exec_root,
-        cgroup_parent=config.cgroup_parent or (f"/naru-{key}" if key else "/naru"),
+        cgroup_parent=config.cgroup_parent or _own_cgroup(key),
         init_path=programs.init,
         default_log=LogConfig(type=config.log_driver, config=dict(config.log_opts)),
         default_runtime=programs.default_runtime,

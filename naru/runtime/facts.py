@@ -3,6 +3,7 @@
 Decides nothing: `naru.runtime.validate` and `naru.runtime.ocispec` do, out of these facts.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -35,13 +36,14 @@ RLIMITS = {
 class HostFacts:
     """Facts about host and daemon; the defaults describe a plain cgroup v2 host for tests.
 
-    `cgroup_files`: names of limit files that exist (`memory.memsw.limit_in_bytes`, `io.weight`).
+    `cgroup_files`: names of limit files that exist (`memory.memsw.limit_in_bytes`, `io.weight`):
+    on version 2 in a group below the root, which has none of them itself.
     `hard_limits`: ulimit name → hard limit, -1 unlimited. `thermal_paths`: masked, one per CPU.
     """
 
     cgroup_version: int = 2
     controllers: frozenset[str] = frozenset({"cpu", "cpuset", "memory", "io", "pids"})
-    cgroup_files: frozenset[str] = frozenset()
+    cgroup_files: frozenset[str] = frozenset({"memory.swap.max", "io.weight", "io.max"})
     bounding: frozenset[str] = frozenset(CAPABILITIES)
     machine: str = "x86_64"
     kernel: tuple[int, int] = (6, 1)
@@ -70,7 +72,7 @@ class HostFacts:
 def gather(*, init_path: str | None = None, default_runtime: str = "crun") -> HostFacts:
     """Read the facts from /proc and /sys; what cannot be read keeps its default."""
     status = _status_fields()
-    version, controllers, files = _cgroup_facts()
+    version, controllers, files = cgroup_facts()
     release = re.match(r"(\d+)\.(\d+)", platform.release())
     return HostFacts(
         cgroup_version=version,
@@ -120,12 +122,11 @@ def _bounding(mask_text: str) -> frozenset[str]:
     return frozenset(name for number, name in enumerate(CAPABILITIES) if mask >> number & 1)
 
 
-def _cgroup_facts() -> tuple[int, frozenset[str], frozenset[str]]:
+def cgroup_facts(base: str = "/sys/fs/cgroup") -> tuple[int, frozenset[str], frozenset[str]]:
     """Version, controllers, and the limit files of the root group's children."""
-    base = "/sys/fs/cgroup"
-    unified = _text(f"{base}/cgroup.controllers")
-    if unified:
-        return 2, frozenset(unified.split()), frozenset()
+    if os.path.exists(f"{base}/cgroup.controllers"):
+        controllers = frozenset(_text(f"{base}/cgroup.controllers").split())
+        return 2, controllers, _limit_files(base)
     controllers = frozenset(
         line.split(":")[1].split(",")[0]
         for line in _text("/proc/self/cgroup").splitlines()
@@ -138,6 +139,17 @@ def _cgroup_facts() -> tuple[int, frozenset[str], frozenset[str]]:
         except OSError:
             continue
     return 1, controllers, frozenset(files)
+
+
+def _limit_files(base: str) -> frozenset[str]:
+    """What the groups right below `base` have; the engine's own is one of them."""
+    files: set[str] = set()
+    with os.scandir(base) as entries:
+        groups = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for group in groups:
+        with contextlib.suppress(OSError):
+            files.update(os.listdir(group))
+    return frozenset(files)
 
 
 def _thermal_paths() -> tuple[str, ...]:

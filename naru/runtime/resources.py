@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from naru.runtime.devices import Device, cgroup_rules
 from naru.runtime.facts import HostFacts
 from naru.spec.engine.container_config import HostConfig, Resources
 
 NANO_PERIOD_US = 100_000
+_WEIGHTS = ("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight")
 
 
 def linux_resources(
@@ -58,15 +60,28 @@ def memory(limits: Resources, host: HostFacts) -> dict[str, Any]:
     return section
 
 
+def kept(limits: HostConfig, host: HostFacts) -> HostConfig:
+    """Without what this host cannot do: a warning told that it is discarded, and `inspect` shows
+    it no more, as on Docker."""
+    gone: dict[str, Any] = {"cpu_percent": 0}
+    if not has_swap_limit(host) and limits.memory > 0:
+        gone["memory_swap"] = -1
+    if not has_blkio_weight(host):
+        gone |= {"blkio_weight": 0, "blkio_weight_device": limits.blkio_weight_device and []}
+    if host.cgroup_version == 2:
+        gone |= {"memory_swappiness": None, "oom_kill_disable": None}
+        if limits.kernel_memory_tcp is not UNSET:
+            gone["kernel_memory_tcp"] = 0
+    return replace(limits, **gone)
+
+
 def has_swap_limit(host: HostFacts) -> bool:
-    return host.cgroup_version == 2 or "memory.memsw.limit_in_bytes" in host.cgroup_files
+    return not host.cgroup_files.isdisjoint(("memory.memsw.limit_in_bytes", "memory.swap.max"))
 
 
 def has_blkio_weight(host: HostFacts) -> bool:
-    """On v1 a matter of the scheduler: the file is there, or it is not."""
-    if host.cgroup_version == 2:
-        return "io" in host.controllers
-    return not host.cgroup_files.isdisjoint(("blkio.weight", "blkio.bfq.weight"))
+    """A matter of kernel and scheduler: a file is there, or it is not."""
+    return not host.cgroup_files.isdisjoint(_WEIGHTS)
 
 
 def swap_limit(limits: Resources) -> int:

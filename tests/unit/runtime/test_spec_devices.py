@@ -85,3 +85,15 @@ def test_facts_of_this_host() -> None:
     assert set(found.hard_limits) == set(facts.RLIMITS)
     assert found.init_path == "/x"
     assert "CAP_CHOWN" in found.bounding or os.geteuid() != 0
+
+
+def test_the_limit_files_of_version_2_are_those_below_the_root(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("io memory\n")
+    (tmp_path / "io.stat").write_text("")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one/io.weight").write_text("")
+    (tmp_path / "two/memory.swap.max").write_text("")
+    version, controllers, files = facts.cgroup_facts(str(tmp_path))
+    assert (version, controllers) == (2, {"io", "memory"})
+    assert files == {"io.weight", "memory.swap.max"}

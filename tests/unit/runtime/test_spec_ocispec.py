@@ -9,7 +9,7 @@ from naru.runtime.devices import ALLOW_ALL, DEFAULT_RULES, Device, parse_rule
 from naru.runtime.facts import HostFacts
 from naru.runtime.mounts import bind_mount
 from naru.runtime.ocispec import SpecRequest, build_spec, environment
-from naru.runtime.resources import linux_resources
+from naru.runtime.resources import kept, linux_resources
 from naru.runtime.security import parse
 from naru.runtime.user import ResolvedUser
 from naru.spec.engine.container_config import (
@@ -277,3 +277,29 @@ def test_terminal_size() -> None:
     assert process["consoleSize"] == {"height": 24, "width": 80}
     assert "consoleSize" not in spec(HostConfig(console_size=[24, 80]))["process"]
     assert "consoleSize" not in spec(HostConfig(console_size=[]), config=config)["process"]
+
+
+def test_what_a_host_cannot_do_is_not_kept() -> None:
+    asked = HostConfig(
+        memory=64 << 20,
+        memory_swap=128 << 20,
+        memory_swappiness=10,
+        oom_kill_disable=True,
+        kernel_memory_tcp=1,
+        blkio_weight=300,
+        blkio_weight_device=[WeightDevice(path="/dev/sda", weight=20)],
+        cpu_percent=5,
+    )
+    second = kept(asked, V2)
+    assert (second.memory_swappiness, second.oom_kill_disable) == (None, None)
+    assert (second.kernel_memory_tcp, second.cpu_percent) == (0, 0)
+    assert (second.memory_swap, second.blkio_weight) == (128 << 20, 300)
+    first = kept(asked, V1)
+    assert (first.memory_swappiness, first.oom_kill_disable, first.kernel_memory_tcp) == (
+        10,
+        True,
+        1,
+    )
+    for version in (V1, V2):
+        bare = kept(asked, replace(version, cgroup_files=frozenset()))
+        assert (bare.memory_swap, bare.blkio_weight, bare.blkio_weight_device) == (-1, 0, [])
