@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 from naru.containers.store import ContainerStore
+from naru.engine import limits
 from naru.engine.config import Config
 from naru.engine.host import Host
 from naru.engine.version import NARU_VERSION
@@ -85,7 +86,7 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
             "Authorization": None,
             "Log": _LOG_DRIVERS,
         },
-        **_limits(facts),
+        **limits.support(facts),
         "IPv4Forwarding": True,
         "Debug": False,
         "NFd": 0,
@@ -137,25 +138,4 @@ def _host(config: Config, host: Host) -> dict[str, Any]:
         "NoProxy": "",
         "Name": host.name,
         "Labels": [],
-    }
-
-
-def _limits(facts: HostFacts) -> dict[str, bool]:
-    """Which limits this host can enforce."""
-    if facts.cgroup_version == 2:
-        cpu, memory = "cpu" in facts.controllers, "memory" in facts.controllers
-        swap, shares = memory, cpu
-    else:
-        cpu = "cpu.cfs_quota_us" in facts.cgroup_files
-        shares = "cpu.shares" in facts.cgroup_files
-        memory = "memory" in facts.controllers
-        swap = "memory.memsw.limit_in_bytes" in facts.cgroup_files
-    return {
-        "MemoryLimit": memory,
-        "SwapLimit": swap,
-        "CpuCfsPeriod": cpu,
-        "CpuCfsQuota": cpu,
-        "CPUShares": shares,
-        "CPUSet": "cpuset" in facts.controllers,
-        "PidsLimit": "pids" in facts.controllers,
     }

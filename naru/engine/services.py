@@ -8,6 +8,7 @@ from typing import Any
 from naru.base.errors import NaruError
 from naru.containers.model import Container
 from naru.containers.service import Containers
+from naru.engine import limits
 from naru.engine.api.summary import Summaries, status_text
 from naru.engine.config import Config
 from naru.engine.events import EventBus
@@ -42,14 +43,21 @@ class Services:
     summaries: Summaries
 
     async def warnings(self) -> list[str]:
-        """What `info` and `naru system doctor` tell: obstacles, and records that were set aside."""
+        """What `info` and `naru system doctor` tell: limits that this kernel does not have,
+        obstacles, and records that were set aside."""
         deps = self.containers.deps
         damaged = (
             f"container {identifier[:12]}: its record is damaged and was set aside ({reason})"
             for identifier, reason in deps.store.damaged.items()
         )
         obstacles = await self.network.obstacles()
-        told = (*obstacles, *deps.db.set_aside, *self.snapshots.set_aside, *damaged)
+        told = (
+            *limits.warnings(deps.facts),
+            *obstacles,
+            *deps.db.set_aside,
+            *self.snapshots.set_aside,
+            *damaged,
+        )
         return [f"WARNING: {text}" for text in told]
 
     def health_of(self, container_id: str) -> str | None:
