@@ -239,8 +239,8 @@ class EngineLab:
                 if os.path.basename(os.readlink(path)) == bridge:
                     found.append(f"link {path.parent.name}")
         key = bridge.removeprefix("naru-")
-        for group in Path("/sys/fs/cgroup").glob(f"*/naru-{key}/*/"):
-            found.append(f"cgroup {group}")
+        for group in control_groups(f"naru-{key}"):
+            found += [f"cgroup {path}" for path in group.glob("*/")]
         known = {item["Id"] for item in self.json("GET", "/containers/json?all=1")}
         for folder in ("containers", "snapshots/snapshots"):
             with contextlib.suppress(FileNotFoundError):
@@ -260,7 +260,7 @@ class EngineLab:
                 self.stop()
             self.kill()
         key = engine_key(str(self.data_root))
-        groups = list(Path("/sys/fs/cgroup").glob(f"*/{bridge_name(key)}"))
+        groups = control_groups(bridge_name(key))
         for listed in (path for group in groups for path in group.glob("*/cgroup.procs")):
             with contextlib.suppress(OSError):
                 for number in listed.read_text().split():
@@ -290,6 +290,12 @@ class EngineLab:
                     words = (entry / "cmdline").read_bytes()
                     if mark in words and b"conmon" in words:
                         os.kill(int(entry.name), signal.SIGKILL)
+
+
+def control_groups(path: str) -> list[Path]:
+    """The control group `path` where it exists: one on version 2, one in each hierarchy on 1."""
+    root = Path("/sys/fs/cgroup")
+    return [root / path] if (root / path).is_dir() else list(root.glob(f"*/{path}"))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_lab import ApiError, EngineLab, engine_lab, until
+from engine_lab import ApiError, EngineLab, control_groups, engine_lab, until
 from engine_traffic import events, execute
 
 pytestmark = pytest.mark.root
@@ -71,7 +71,7 @@ def power_cut(lab: EngineLab) -> None:
     table = bridge.replace("-", "_")
     subprocess.run(["nft", "delete", "table", "inet", table], check=False, capture_output=True)
     for container in running:
-        for group in Path("/sys/fs/cgroup").glob(f"*/{bridge}/{container}"):
+        for group in control_groups(f"{bridge}/{container}"):
             until(lambda g=group: removed(g), f"{group} is empty")
 
 
