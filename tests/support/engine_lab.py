@@ -19,7 +19,9 @@ from typing import Any
 from naru.network.plan import bridge_name, engine_key, table_name
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEADLINE_S = 30.0
+# More than 1 where everything is slow, as in an emulated machine (tools/cgroup2-vm.sh).
+PATIENCE = float(os.environ.get("NARU_TEST_PATIENCE", "1"))
+DEADLINE_S = 30.0 * PATIENCE
 
 
 class ApiError(Exception):
@@ -144,7 +146,7 @@ class EngineLab:
         url: str,
         body: Any = None,
         raw: bytes | None = None,
-        timeout_s: float = 60,
+        timeout_s: float = 60 * PATIENCE,
     ) -> bytes:
         """One request on a fresh connection. Raises: ApiError; OSError when narud is away."""
         connection = _Connection(self.socket, timeout_s)

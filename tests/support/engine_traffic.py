@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from engine_lab import EngineLab, until
+from engine_lab import PATIENCE, EngineLab, until
 
 from naru.http.stdcopy import FrameReader
 
 PAUSE_S = 0.01
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 20.0 * PATIENCE
 
 
 class Hammer:
