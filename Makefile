@@ -4,10 +4,10 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop test lint format bench lock clean
+.PHONY: help setup setup-dev run stop test test-cgroup2 lint format bench lock clean
 
 help:  ## show these commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup:  ## install what is missing: system packages, and Naru into .venv
 	@tools/setup.sh runtime
@@ -23,6 +23,9 @@ stop:  ## end what `make run` started
 
 test: setup-dev  ## everything that must hold: lint, then all test levels
 	@tools/test.sh
+
+test-cgroup2: setup-dev  ## tests that touch the kernel, in a virtual machine with cgroup v2; TESTS='…' chooses
+	@tools/cgroup2-vm.sh $(TESTS)
 
 lint: setup-dev  ## ruff, mypy --strict, the layers' contracts, the size budgets
 	@tools/lint.sh
