@@ -8,6 +8,9 @@ Spec: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; GN
 "Basic Tar Format", "Storing Sparse Files".
 """
 
+import functools
+import zlib
+
 from naru.base.errors import InvalidParameter
 
 BLOCK = 512
@@ -16,6 +19,7 @@ MAX_RECORDS_BYTES = 1 << 20
 MAX_SPARSE_PIECES = 1 << 18
 _MAX_NUMBER = (1 << 63) - 1
 _MAX_OWNER = (1 << 32) - 2
+_NUMBERS_KEPT = 1024
 
 REGULAR, LINK, SYMLINK, CHARACTER, DEVICE, DIRECTORY, FIFO = (
     b"0",
@@ -70,8 +74,12 @@ class Entry:
         self.pieces: list[Piece] | None = None
 
 
+@functools.lru_cache(_NUMBERS_KEPT)
 def parse_number(field: bytes) -> int:
-    """An octal or base-256 number. Raises: ArchiveError."""
+    """An octal or base-256 number. Raises: ArchiveError.
+
+    Remembered, since modes, owners and times are the same all over an archive.
+    """
     if field[:1] >= b"\x80":
         value = int.from_bytes(field, "big", signed=False) & ((1 << (len(field) * 8 - 1)) - 1)
         if field[0] & 0x40:
@@ -93,11 +101,16 @@ def parse_number(field: bytes) -> int:
 def check_sum(block: bytes) -> None:
     """Verify a header's checksum, unsigned or (as old programs wrote it) signed."""
     told = parse_number(block[148:156])
-    total = sum(block) - sum(block[148:156]) + 256
+    total = _sum(block[:256]) + _sum(block[256:]) - _sum(block[148:156]) + 256
     if told != total:
         high = sum(1 for byte in block if byte > 127) - sum(1 for b in block[148:156] if b > 127)
         if told != total - 256 * high:
             raise ArchiveError("invalid archive: a header's checksum is wrong")
+
+
+def _sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: the lower half of adler32, too small to meet its modulus."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def _text(field: bytes) -> bytes:

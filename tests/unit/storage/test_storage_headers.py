@@ -144,3 +144,19 @@ def test_bombs_are_noticed_across_members() -> None:
 def test_names_in_errors_are_harmless() -> None:
     assert headers.show(b"a\x1b[31m\n\xff") == "a\\x1b[31m\\x0a\\xff"
     assert len(headers.show(b"x" * 1000)) == 201
+
+
+def summed(fill: int, told: int) -> bytes:
+    """A header full of one byte that tells the sum `told`."""
+    block = bytearray([fill]) * headers.BLOCK
+    block[148:156] = b"%07o\0" % told
+    return bytes(block)
+
+
+@pytest.mark.parametrize("fill", [0, 1, 127, 255])
+def test_a_checksum_is_compared_whole(fill: int) -> None:
+    total = 504 * fill + 8 * 0x20
+    headers.check_sum(summed(fill, total))
+    for other in (total + 1, total + 65521, total + 65536, abs(total - 65521)):
+        with pytest.raises(InvalidParameter, match="checksum"):
+            headers.check_sum(summed(fill, other))
