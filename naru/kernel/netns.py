@@ -6,34 +6,15 @@ A namespace is kept by binding it on a file ("pinning"); nobody has to live in i
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from naru.kernel import mount, syscalls
+from naru.kernel.threads import in_own_thread
 
 T = TypeVar("T")
 
 _OWN = "/proc/thread-self/ns/net"
-
-
-def _in_own_thread(work: Callable[[], T]) -> T:
-    """`work()` in a thread that is thrown away afterwards; its exception is raised here."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="naru-netns")
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
 
 
 def create_netns(pin_path: str, sysctls: Iterable[tuple[str, str]] = ()) -> None:
@@ -52,7 +33,7 @@ def create_netns(pin_path: str, sysctls: Iterable[tuple[str, str]] = ()) -> None
         syscalls.mount(_OWN, pin_path, None, syscalls.MS_BIND)
 
     try:
-        _in_own_thread(make)
+        in_own_thread(make)
     except BaseException:
         os.unlink(pin_path)
         raise
@@ -94,7 +75,7 @@ def run_in_netns(pin: str | int, fn: Callable[..., T], /, *args: object) -> T:
         return fn(*args)
 
     try:
-        return _in_own_thread(enter)
+        return in_own_thread(enter)
     finally:
         if isinstance(pin, str):
             os.close(fd)

@@ -20,6 +20,7 @@ AT_RECURSIVE = 0x8000
 CLONE_NEWNS = 0x00020000
 CLONE_FS = 0x00000200
 CLONE_NEWNET = 0x40000000
+CLONE_NEWUSER = 0x10000000
 
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -47,6 +48,7 @@ OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_SYMLINKS = 16
 MOUNT_ATTR_RDONLY = 1
+MOUNT_ATTR_IDMAP = 0x00100000
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
@@ -59,6 +61,8 @@ _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
 _NR_OPENAT2 = 437
 _NR_MOUNT_SETATTR = 442
+
+_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP = 28, 4
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
@@ -159,12 +163,23 @@ def move_mount(mount_fd: int, target: str) -> None:
     check(libc.syscall(number, mount_fd, b"", AT_FDCWD, os.fsencode(target), flags), target)
 
 
-def mount_setattr(fd: int, *, set_attr: int = 0, propagation: int = 0, recursive: bool) -> None:
-    attr = _MountAttr(set_attr, 0, propagation, 0)
+def mount_setattr(
+    fd: int, *, set_attr: int = 0, propagation: int = 0, recursive: bool, userns_fd: int = 0
+) -> None:
+    attr = _MountAttr(set_attr, 0, propagation, userns_fd)
     flags = ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0))
     size = ctypes.c_size_t(ctypes.sizeof(attr))
     number = ctypes.c_long(_NR_MOUNT_SETATTR)
     check(libc.syscall(number, fd, b"", flags, ctypes.byref(attr), size))
+
+
+def set_file_ids(uid: int, gid: int) -> None:
+    """Whose the files are that the calling thread makes; its capabilities stay. For good."""
+    check(libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "securebits")
+    libc.setfsgid(gid)
+    libc.setfsuid(uid)
+    if (libc.setfsuid(uid), libc.setfsgid(gid)) != (uid, gid):
+        raise failure(None, errno.EPERM)
 
 
 def fsopen(fstype: str) -> int:

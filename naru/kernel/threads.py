@@ -1,8 +1,12 @@
-"""The threads for blocking calls, in two bounded pools. Nothing else in Naru makes an executor."""
+"""The threads for blocking calls, in two bounded pools. Nothing else in Naru makes an executor.
+
+What changes a thread for good (its namespace, its file ids) runs in one that is thrown away.
+"""
 
 import asyncio
 import contextvars
 import functools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -44,3 +48,22 @@ async def offload_bulk(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs)
     """As `offload`, for what may take long (removing trees, syncing, inflating, hashing, walking):
     in a few threads of its own, so that a `kill` never waits behind it."""
     return await _run(_bulk_pool(), fn, *args, **kwargs)
+
+
+def in_own_thread(work: Callable[[], T]) -> T:
+    """`work()` in a thread that is thrown away afterwards; its exception is raised here."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="naru-own")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
