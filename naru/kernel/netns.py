@@ -27,9 +27,7 @@ def create_netns(pin_path: str, sysctls: Iterable[tuple[str, str]] = ()) -> None
 
     def make() -> None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
-        for name, value in sysctls:
-            with contextlib.suppress(FileNotFoundError):
-                _write(f"/proc/sys/{name}", value)
+        write_sysctls(sysctls)
         syscalls.mount(_OWN, pin_path, None, syscalls.MS_BIND)
 
     try:
@@ -37,6 +35,13 @@ def create_netns(pin_path: str, sysctls: Iterable[tuple[str, str]] = ()) -> None
     except BaseException:
         os.unlink(pin_path)
         raise
+
+
+def write_sysctls(sysctls: Iterable[tuple[str, str]]) -> None:
+    """Of the calling thread's namespace; one that this kernel lacks is skipped. Raises: OSError."""
+    for name, value in sysctls:
+        with contextlib.suppress(FileNotFoundError):
+            _write(f"/proc/sys/{name}", value)
 
 
 def set_sysctls(netns: str | int, sysctls: Iterable[tuple[str, str]]) -> None:

@@ -11,10 +11,11 @@ import os
 from collections.abc import Sequence
 
 from naru.base.failpoints import declare
-from naru.kernel import conntrack, host, netns
+from naru.kernel import conntrack, host, netns, userns
 from naru.kernel.netlink.client import Netlink
 from naru.kernel.netlink.model import ConfigureLink
 from naru.kernel.netlink.sublink import create_sublink
+from naru.kernel.spawn import Spawner
 from naru.network import drivers, gateways, plan
 from naru.network.bridges import Bridges
 from naru.network.firewall_keeper import FirewallKeeper
@@ -36,18 +37,26 @@ NETNS_REMOVED = declare("network.detach.netns-removed")
 class Sandboxes:
     """Executes plans; holds no state of its own."""
 
-    def __init__(self, netlink: Netlink, firewall: FirewallKeeper, bridges: Bridges) -> None:
+    def __init__(
+        self, netlink: Netlink, firewall: FirewallKeeper, bridges: Bridges, spawner: Spawner
+    ) -> None:
         self._netlink = netlink
         self._firewall = firewall
         self._bridges = bridges
+        self._spawner = spawner
 
     def build(self, item: Attached) -> None:
         """Make the sandbox. A failure leaves parts behind: call `tear_down`. Raises: OSError."""
-        try:
+        self._remove_netns(item)  # of a run that was never cleared
+        owner = item.request.owner
+        if owner is None:
             netns.create_netns(item.pin, plan.SANDBOX_SYSCTLS)
-        except FileExistsError:
-            netns.remove_netns(item.pin)
-            netns.create_netns(item.pin, plan.SANDBOX_SYSCTLS)
+        else:
+            if owner.path:
+                userns.create_netns_in(self._spawner, owner.path, item.pin)
+            else:
+                userns.create_sandbox(self._spawner, owner.id_map, item.owner_pin, item.pin)
+            netns.run_in_netns(item.pin, netns.write_sysctls, plan.SANDBOX_SYSCTLS)
         NETNS_MADE()
         links = [endpoint for endpoint in item.endpoints if endpoint.interface]
         if not links:
@@ -146,6 +155,7 @@ class Sandboxes:
         The veth pairs go with the namespace, a moment later: see `reaper`.
         """
         with contextlib.ExitStack() as steps:
+            steps.callback(NETNS_REMOVED)
             steps.callback(self._remove_netns, item)
             steps.callback(self._unpublish, item)
 
@@ -156,7 +166,7 @@ class Sandboxes:
 
     def _remove_netns(self, item: Attached) -> None:
         netns.remove_netns(item.pin)
-        NETNS_REMOVED()
+        userns.remove_userns(item.owner_pin)
 
 
 def _delete_own_link(name: str) -> None:

@@ -80,8 +80,11 @@ class Endpoints:
             if item is not None:
                 await run_to_end(self._forget(container_id))
             else:  # of a container that could not be adopted
-                pin = plan.sandbox_path(self._exec_root, container_id)
-                if os.path.lexists(pin):
+                pins = (
+                    plan.sandbox_path(self._exec_root, container_id),
+                    plan.owner_path(self._exec_root, container_id),
+                )
+                for pin in filter(os.path.lexists, pins):
                     await offload(netns.remove_netns, pin)
         self._busy.pop(container_id, None)
         return item
@@ -151,7 +154,11 @@ class Endpoints:
                 self._leases.release(item.network, item.settings)
             raise
         adopted = Attached(
-            kept.request, kept.sandbox_path or "", tuple(endpoints), bindings.published(kept.ports)
+            kept.request,
+            kept.sandbox_path or "",
+            plan.owner_path(self._exec_root, kept.request.container_id),
+            tuple(endpoints),
+            bindings.published(kept.ports),
         )
         self._ports.adopt(_owner(adopted), adopted.granted)
         self.attached[adopted.container_id] = adopted
@@ -186,7 +193,8 @@ class Endpoints:
             for item in endpoints:
                 self._leases.release(item.network, item.settings)
             raise
-        return Attached(request, pin, tuple(endpoints))
+        owner_pin = plan.owner_path(self._exec_root, request.container_id)
+        return Attached(request, pin, owner_pin, tuple(endpoints))
 
     def _make(self, item: Attached) -> Attached:
         """In a thread: grant ports, make the sandbox."""

@@ -162,10 +162,12 @@ class Membership:
 
 def _attachment(item: Attached) -> Attachment:
     """What a container's record keeps."""
+    owner = item.request.owner
     return Attachment(
         request=item.request,
         sandbox_path=item.pin or None,
         endpoints={one.network.name: one.settings for one in item.endpoints},
         ports=ports_of(item),
+        owner_path=(owner.path or item.owner_pin) if owner is not None else "",
         interfaces={one.network.name: one.interface for one in item.endpoints if one.interface},
     )

@@ -11,6 +11,7 @@ from dataclasses import field as dataclass_field
 
 from msgspec import Struct, field
 
+from naru.base.idmap import IdMap
 from naru.spec.engine.container_config import EndpointSettings, PortBinding
 
 # The default bridge is one network and may be large, as on Docker. Networks of one's own are many:
@@ -139,11 +140,21 @@ class Resolvers:
 
 
 @dataclass(frozen=True, slots=True)
+class SandboxOwner:
+    """The user namespace that a sandbox belongs to: a new one with `id_map`, pinned beside the
+    sandbox, or the one at `path`."""
+
+    id_map: IdMap
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AttachRequest:
     """What a container wants of its networks. `network_mode` is HostConfig's, never container:X.
 
     `sources`: "8080/tcp" or "*" → the networks that may reach that published port of the host.
-    `follow_health`: its shared aliases lead to it only while it is healthy.
+    `follow_health`: its shared aliases lead to it only while it is healthy. `owner` None: the
+    sandbox belongs to the host.
     """
 
     container_id: str
@@ -158,12 +169,14 @@ class AttachRequest:
     sources: Mapping[str, tuple[str, ...]] = dataclass_field(default_factory=dict)
     resolvers: Resolvers = Resolvers()
     follow_health: bool = False
+    owner: SandboxOwner | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """What a container got. `sandbox_path`: the pinned namespace, None for the host's own.
 
+    `owner_path`: the user namespace that the sandbox belongs to, "" for the host's.
     `ports` is `NetworkSettings.Ports`; `interfaces`: network → name inside. The containers'
     records keep it and hand it back to `NetworkService.reconcile` at start.
     """
@@ -173,6 +186,7 @@ class Attachment:
     endpoints: Mapping[str, EndpointSettings] = dataclass_field(default_factory=dict)
     ports: Mapping[str, list[PortBinding] | None] = dataclass_field(default_factory=dict)
     interfaces: Mapping[str, str] = dataclass_field(default_factory=dict)
+    owner_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

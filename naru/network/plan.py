@@ -80,6 +80,15 @@ def sandbox_path(exec_root: str, container_id: str) -> str:
     return f"{sandbox_folder(exec_root)}/{container_id}"
 
 
+def owner_folder(exec_root: str) -> str:
+    return f"{exec_root}/userns"
+
+
+def owner_path(exec_root: str, container_id: str) -> str:
+    """Where the user namespace of a mapped container is pinned."""
+    return f"{owner_folder(exec_root)}/{container_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointPlan:
     """A container's place on one network; `settings` is what `inspect` shows: asked and got.
@@ -111,11 +120,13 @@ class EndpointPlan:
 class Attached:
     """What one container holds: enough to describe it, to repair it and to take it away.
 
-    `pin` is "" on host, which has no sandbox. `granted`: the ports of the host that it has.
+    `pin` is "" on host, which has no sandbox; `owner_pin`: of the user namespace that a sandbox
+    may belong to. `granted`: the ports of the host that it has.
     """
 
     request: AttachRequest
     pin: str
+    owner_pin: str
     endpoints: tuple[EndpointPlan, ...] = ()
     granted: tuple[Published, ...] = ()
 

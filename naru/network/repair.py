@@ -206,9 +206,10 @@ class Repair:
         What a running container has stays, also when it could not be adopted.
         """
         pins = {os.path.basename(item.sandbox_path) for item in keep.values() if item.sandbox_path}
-        folder = plan.sandbox_folder(self._options.exec_root)
-        for name in sorted(set(os.listdir(folder)) - pins):
-            netns.remove_netns(os.path.join(folder, name))
+        exec_root = self._options.exec_root
+        for folder in (plan.sandbox_folder(exec_root), plan.owner_folder(exec_root)):
+            for name in sorted(set(os.listdir(folder)) - pins):
+                netns.remove_netns(os.path.join(folder, name))
         links = {
             plan.link_name(self._options.key, settings.endpoint_id)
             for item in keep.values()

@@ -64,7 +64,7 @@ class NetworkService:
         self._firewall = FirewallKeeper(nft, table, self._relay.ensure, host)
         bridges = Bridges(netlink, self._firewall, options)
         self._networks = Networks(db, netlink, bridges, options)
-        sandboxes = Sandboxes(netlink, self._firewall, bridges)
+        sandboxes = Sandboxes(netlink, self._firewall, bridges, spawner)
         ports = PortTable(
             options.publish_address,
             ipv6=self._relay.available(),
@@ -87,7 +87,8 @@ class NetworkService:
 
     async def open(self) -> None:
         """Read the records and make the default bridge. Raises: Conflict, InvalidParameter."""
-        os.makedirs(plan.sandbox_folder(self._options.exec_root), 0o700, exist_ok=True)
+        for folder in (plan.sandbox_folder, plan.owner_folder):
+            os.makedirs(folder(self._options.exec_root), 0o700, exist_ok=True)
         await self._networks.open()
 
     async def reconcile(self, keep: Mapping[str, Attachment]) -> list[str]:

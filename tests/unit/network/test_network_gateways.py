@@ -40,7 +40,7 @@ def item(
     sources: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Attached:
     request = AttachRequest("c", "web", sources=sources or {})
-    return Attached(request, "/pin", endpoints, granted)
+    return Attached(request, "/pin", "/owner", endpoints, granted)
 
 
 PLAIN = place(network("b"))

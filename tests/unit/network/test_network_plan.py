@@ -158,7 +158,7 @@ def test_what_a_container_wants_published() -> None:
         "c", "web", port_bindings={"80/tcp": [PortBinding(host_port="8080")]},
         exposed_ports=("90/udp",), publish_all=True,
     )  # fmt: skip
-    item = Attached(request, "/pin", (EndpointPlan(BRIDGE, EndpointSettings()),))
+    item = Attached(request, "/pin", "/owner", (EndpointPlan(BRIDGE, EndpointSettings()),))
     assert [(wish.port, wish.proto, wish.low) for wish in item.wishes] == [
         (80, "tcp", 8080), (90, "udp", 0),
     ]  # fmt: skip
