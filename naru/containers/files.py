@@ -45,7 +45,7 @@ class Files:
         self._deps.emit("container", "export", container.id, labels.of_event(container))
         with while_present(self._deps.store, container.id):
             async with self._deps.roots.visit(container.id) as rootfs:
-                async for piece in self._deps.snapshots.export(rootfs):
+                async for piece in self._deps.snapshots.export(rootfs, None):
                     yield piece
 
     async def commit(

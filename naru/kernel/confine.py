@@ -8,7 +8,7 @@ import ctypes
 import os
 from collections.abc import Callable, Collection
 
-from naru.kernel import syscalls
+from naru.kernel import syscalls, userns
 
 CAPABILITIES = {
     "CHOWN": 0,
@@ -59,11 +59,18 @@ def detached_root(directory_fd: int, *, read_only: bool = False, recursive: bool
     return tree
 
 
-def confine(root: int, keep: Collection[str], *, attach: Callable[[], None] = lambda: None) -> None:
+def confine(
+    root: int,
+    keep: Collection[str],
+    *,
+    attach: Callable[[], None] = lambda: None,
+    user_ns: int | None = None,
+) -> None:
     """Make `root`, of `detached_root`, this process's `/` and drop every capability but `keep`.
 
-    `attach` may mount on it before the rest of the host is let go. To be called before any thread
-    is started; closes `root`. Raises: OSError.
+    `attach` may mount on it before the rest of the host is let go. `user_ns`: a user namespace
+    whose root this process becomes; its capabilities count there only. To be called before any
+    thread is started; closes `root`. Raises: OSError.
     """
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | _CLONE_NEWIPC)
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -74,6 +81,9 @@ def confine(root: int, keep: Collection[str], *, attach: Callable[[], None] = la
     syscalls.pivot_root(".", ".")
     syscalls.umount2(".", syscalls.MNT_DETACH)
     os.chdir("/")
+    if user_ns is not None:
+        userns.enter(user_ns)
+        os.close(user_ns)
     drop_capabilities(keep)
 
 

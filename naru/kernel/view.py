@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from naru.kernel import syscalls
 from naru.kernel.confine import confine
 from naru.kernel.files import open_in_root
+from naru.kernel.userns import Mapped, map_tree
 
 _ATTR_NOSUID, _ATTR_NODEV, _ATTR_NOEXEC = 0x02, 0x04, 0x08
 _ATTRIBUTES = _ATTR_NOSUID | _ATTR_NODEV | _ATTR_NOEXEC
@@ -25,24 +26,33 @@ class ViewMount:
     """`source`, a host path, is seen at `destination` in the container.
 
     `subpath`: only this part of it; links on the way lead to places in `source`.
+    `mapped`: with the ids of the view's user namespace, unless it is shown so already.
     """
 
     destination: str
     source: str
     writable: bool
     subpath: str = ""
+    mapped: bool = False
 
 
 class ViewClones:
     """Clones of a container's root and of what is mounted in it; `close` lets go of them."""
 
-    def __init__(self, rootfs: str, mounts: Sequence[ViewMount]) -> None:
-        """`mounts` as given, an outer one before what lies in it. Raises: OSError."""
+    def __init__(
+        self, rootfs: str, mounts: Sequence[ViewMount], mapped: Mapped | None = None
+    ) -> None:
+        """`mounts` as given, an outer one before what lies in it; `mapped` for those that shall be.
+
+        Raises: OSError.
+        """
         self.descriptors: list[int] = []
         try:
             self.descriptors.append(_clone(rootfs, recursive=False, writable=True))
             for mount in mounts:
                 self.descriptors.append(_clone_of(mount))
+                if mount.mapped and mapped is not None:
+                    map_tree(self.descriptors[-1], mapped.fd, mount.source)
         except BaseException:
             self.close()
             raise
@@ -92,15 +102,19 @@ def enter_view(
     keep: Collection[str],
     *,
     read_only: bool,
+    user_ns: tuple[int, tuple[int, int]] | None = None,
 ) -> None:
     """Make the clone `root` with `trees` (destination, clone) this process's whole file system.
 
     `read_only` holds for the root; a tree was cloned as it shall be. A mount point that is missing
-    is made. Only the capabilities `keep` are left. To be called before any thread is started; there
+    is made. Only the capabilities `keep` are left. `user_ns`: a user namespace, and the host's ids
+    of its root, which this process becomes. To be called before any thread is started; there
     is no way back. Raises: OSError.
     """
 
     def attach() -> None:
+        if user_ns is not None:  # whose the missing mount points become
+            syscalls.set_file_ids(*user_ns[1])
         for destination, tree in trees:
             is_directory = stat.S_ISDIR(os.fstat(tree).st_mode)
             point = _mount_point(root, destination, is_directory)
@@ -113,7 +127,7 @@ def enter_view(
             attribute = syscalls.MOUNT_ATTR_RDONLY
             syscalls.mount_setattr(root, set_attr=attribute, recursive=False)
 
-    confine(root, keep, attach=attach)
+    confine(root, keep, attach=attach, user_ns=None if user_ns is None else user_ns[0])
 
 
 def _mount_point(root: int, path: str, is_directory: bool) -> int:

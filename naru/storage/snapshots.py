@@ -23,6 +23,7 @@ from naru.base.failpoints import declare
 from naru.kernel.files import remove_tree
 from naru.kernel.mount import mount_overlay, unmount
 from naru.kernel.threads import offload, offload_bulk
+from naru.kernel.userns import Mapped, mount_overlay_mapped
 from naru.spec.oci.digest import parse_digest
 from naru.storage import initlayer
 from naru.storage.archive import changes, jobs
@@ -123,15 +124,19 @@ class Snapshots(Layers):
             raise
         _CREATED()
 
-    def mount(self, key: str, target: str) -> None:
-        """Mount the snapshot, writable, on the directory `target`. Raises: NotFound, OSError."""
-        mount_overlay(
-            target,
-            self.lower_dirs(key),
-            self.upper_dir(key),
-            self.work_dir(key),
-            options=_OVERLAY_OPTIONS,
-        )
+    def mount(self, key: str, target: str, mapped: Mapped | None = None, staging: str = "") -> None:
+        """Mount the snapshot, writable, on the directory `target`.
+
+        `mapped`: the files are shown with the ids of that user namespace; the empty directory
+        `staging` is mounted on meanwhile. Raises: NotFound, OSError.
+        """
+        lowers, upper, work = self.lower_dirs(key), self.upper_dir(key), self.work_dir(key)
+        if mapped is None:
+            mount_overlay(target, lowers, upper, work, options=_OVERLAY_OPTIONS)
+        else:
+            mount_overlay_mapped(
+                target, self._root, staging, lowers, upper, work, mapped, options=_OVERLAY_OPTIONS
+            )
         _MOUNTED()
 
     def unmount(self, target: str) -> None:
@@ -198,11 +203,16 @@ class Snapshots(Layers):
         """Bytes of the files that the container wrote."""
         return await offload_bulk(changes.usage, self.upper_dir(key))
 
-    async def export(self, directory: str) -> AsyncIterator[bytes]:
-        """Everything below `directory` (a mounted snapshot) as a plain archive."""
+    async def export(self, directory: str, mapped: Mapped | None) -> AsyncIterator[bytes]:
+        """Everything below `directory` (a mounted snapshot) as a plain archive.
+
+        `mapped`: as it was mounted; the archive has the files' own ids.
+        """
         root = os.open(directory, FOLDER)
+        job = Job(jobs.EXPORT, mapped=mapped is not None)
+        others = (mapped.fd,) if mapped is not None else ()
         try:
-            async for piece in self._workers.stream(Job(jobs.EXPORT), root, None):
+            async for piece in self._workers.stream(job, root, None, others):
                 yield piece
         finally:
             os.close(root)

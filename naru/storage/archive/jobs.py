@@ -27,11 +27,15 @@ class Job:
     the second one. export: everything there becomes a plain archive. rebuild: a layer's folder
     gives its archive back. backup: everything there with all attributes and the top itself becomes
     an archive, compressed as `form` says. restore: the directory becomes what such an archive says.
+
+    `mapped`: the files are shown with the ids of the user namespace in the third descriptor, and
+    the worker sees them from within it.
     """
 
     kind: str
     size: int | None = None
     form: str = "plain"
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

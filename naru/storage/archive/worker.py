@@ -141,7 +141,8 @@ def _end_with(control: socket.socket) -> None:
 
 def _answer(control: socket.socket, job: Job, descriptors: list[int]) -> bytes:
     try:
-        confine(descriptors[0], _CAPABILITIES[job.kind])
+        user_ns = descriptors[2] if job.mapped else None
+        confine(descriptors[0], _CAPABILITIES[job.kind], user_ns=user_ns)
         _end_with(control)
         return jobs.encode_done(work(job, descriptors))
     except (ArchiveError, NaruError) as error:

@@ -113,15 +113,17 @@ class ArchiveWorkers:
         async with self.run(job, descriptors) as running:
             return await running.result()
 
-    async def stream(self, job: Job, root_fd: int, expected: str | None) -> AsyncIterator[bytes]:
-        """The archive that `job` writes, in pieces of up to a MiB.
+    async def stream(
+        self, job: Job, root_fd: int, expected: str | None, others: Sequence[int] = ()
+    ) -> AsyncIterator[bytes]:
+        """The archive that `job` writes, in pieces of up to a MiB. `others`: see `Job.mapped`.
 
         Raises: Internal at the end when its digest is not the `expected` one; see `result` too.
         """
         reading, writing = make_pipe()
         try:
             try:
-                context = self.run(job, (root_fd, writing))
+                context = self.run(job, (root_fd, writing, *others))
                 running = await context.__aenter__()
             finally:
                 os.close(writing)

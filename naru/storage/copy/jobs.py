@@ -22,8 +22,9 @@ STAT, GET, PUT = "stat", "get", "put"
 class Job:
     """`mounts`: (destination, writable). `owner`: whose the copied files become.
 
-    With it come the descriptors of the archive's pipe (not for `stat`), of a clone of the root, and
-    of a clone of every mount.
+    With it come the descriptors of the archive's pipe (not for `stat`), of a user namespace (only
+    when `mapped`, the host's ids of its root: the helper works as that), of a clone of the root,
+    and of a clone of every mount.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Job:
     read_only: bool = False
     owner: tuple[int, int] | None = None
     keep_kinds: bool = False
+    mapped: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def decode_job(data: bytes) -> Job:
     body = json.loads(data)
     body["mounts"] = tuple((item[0], item[1]) for item in body["mounts"])
     body["owner"] = tuple(body["owner"]) if body["owner"] is not None else None
+    body["mapped"] = tuple(body["mapped"]) if body["mapped"] is not None else None
     return Job(**body)
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from naru.base.errors import Internal, InvalidParameter, NaruError, NotFound
 from naru.base.undo import run_to_end
 from naru.kernel.spawn import Child, Spawner
+from naru.kernel.userns import Mapped
 from naru.kernel.view import ViewClones, ViewMount
 from naru.storage.archive.workers import make_pipe, read_pipe
 from naru.storage.copy import jobs
@@ -38,13 +39,14 @@ _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 class ContainerFiles:
     """A container's files: its mounted root, and its binds and volumes by host path.
 
-    `name` is what errors call the container.
+    `name` is what errors call the container. `mapped`: as whom root and mounts are shown.
     """
 
     name: str
     rootfs: str
     mounts: Sequence[ViewMount] = ()
     read_only: bool = False
+    mapped: Mapped | None = None
 
 
 class _Helper:
@@ -95,7 +97,7 @@ class ContainerCopy:
         """What is at `path`. Raises: NotFound, InvalidParameter."""
         job = _job(jobs.STAT, files, path)
         with _clones(files) as clones:
-            async with self._started(job, clones.descriptors) as helper:
+            async with self._started(job, _descriptors(files, clones)) as helper:
                 return _stat_of(await helper.answer(), files, path)
 
     async def get_archive(
@@ -116,7 +118,7 @@ class ContainerCopy:
                     fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 with _clones(files) as clones:
                     helper = await stack.enter_async_context(
-                        self._started(job, [writing, *clones.descriptors])
+                        self._started(job, [writing, *_descriptors(files, clones)])
                     )
             finally:
                 os.close(writing)
@@ -144,7 +146,7 @@ class ContainerCopy:
 
         async def unpack(source: int) -> None:
             with _clones(files) as clones:
-                async with self._started(job, [source, *clones.descriptors]) as helper:
+                async with self._started(job, [source, *_descriptors(files, clones)]) as helper:
                     _stat_of(await helper.answer(), files, path)
                     _end_of(await helper.answer(), files, path)
 
@@ -223,7 +225,8 @@ def _job(
     if "\0" in path:
         raise InvalidParameter("bad parameter: path contains a NUL character")
     mounts = tuple((mount.destination, mount.writable) for mount in _sorted(files))
-    return Job(kind, path, mounts, files.read_only, owner, keep_kinds)
+    mapped = None if files.mapped is None else files.mapped.id_map.root
+    return Job(kind, path, mounts, files.read_only, owner, keep_kinds, mapped)
 
 
 def _sorted(files: ContainerFiles) -> list[ViewMount]:
@@ -233,16 +236,20 @@ def _sorted(files: ContainerFiles) -> list[ViewMount]:
 
 def _clones(files: ContainerFiles) -> ViewClones:
     """Raises: Internal, naming what cannot be mounted."""
-    if len(files.mounts) > jobs.MAX_DESCRIPTORS - 2:
+    if len(files.mounts) > jobs.MAX_DESCRIPTORS - 3:
         raise Internal(f"container {files.name} has too many mounts to copy from or to it")
     try:
-        return ViewClones(files.rootfs, _sorted(files))
+        return ViewClones(files.rootfs, _sorted(files), files.mapped)
     except OSError as error:
         kind = InvalidParameter if error.errno in _NOT_THERE else Internal
         raise kind(
             f"cannot look into the files of container {files.name}: {error.filename}: "
             f"{error.strerror}"
         ) from error
+
+
+def _descriptors(files: ContainerFiles, clones: ViewClones) -> list[int]:
+    return [*(() if files.mapped is None else (files.mapped.fd,)), *clones.descriptors]
 
 
 def _stat_of(answer: Answer, files: ContainerFiles, path: str) -> PathStat:

@@ -126,12 +126,14 @@ def put(job: Job, base: str, source_fd: int) -> None:
 def _serve(control: socket.socket, job: Job, descriptors: list[int]) -> None:
     writing = job.kind == jobs.PUT
     pipe = -1 if job.kind == jobs.STAT else descriptors.pop(0)
+    user_ns = (descriptors.pop(0), job.mapped) if job.mapped is not None else None
     destinations = [destination for destination, _ in job.mounts]
     enter_view(
         descriptors[0],
         list(zip(destinations, descriptors[1:], strict=True)),
         _WRITERS if writing else _READERS,
         read_only=job.read_only or not writing,
+        user_ns=user_ns,
     )
     path = absolute(job.path)
     if writing:

@@ -154,7 +154,7 @@ def test_through_a_container(tmp_path: Path, apply: Any, snapshots: Any, wait: A
     snapshots.mount("one", str(target))
     try:
         special_tree(target / "made")
-        exported = _stream(snapshots.export(str(target)))
+        exported = _stream(snapshots.export(str(target), None))
     finally:
         snapshots.unmount(str(target))
     committed = wait(snapshots.commit("one"))
