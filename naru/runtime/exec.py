@@ -29,6 +29,7 @@ class ExecRequest:
     """`env` is complete; `capabilities` None takes the container's, as everything not named here.
 
     `attach_stdin/out/err` False gives /dev/null; a terminal is always made when `tty` is set.
+    `stdio_owner`: the host's ids of the process, where the container has ids of its own.
     """
 
     container_id: str
@@ -44,6 +45,7 @@ class ExecRequest:
     attach_stdin: bool = False
     attach_stdout: bool = True
     attach_stderr: bool = True
+    stdio_owner: tuple[int, int] | None = None
 
 
 def process_spec(request: ExecRequest, container: dict[str, Any]) -> dict[str, Any]:

@@ -84,11 +84,16 @@ class _Stdio:
         self.theirs[number] = reading if to_child else writing
         self.ours[number] = writing if to_child else reading
 
-    def fill(self) -> None:
-        """A null device for what is not connected; never the host's, see `open_null`."""
+    def fill(self, owner: tuple[int, int] | None) -> None:
+        """A null device for what is not connected; never the host's, see `open_null`.
+
+        `owner` (the host's ids) owns all of it then; crun cannot see to that in a user namespace.
+        """
         for number in (0, 1, 2):
             if number not in self.theirs:
                 self.theirs[number] = open_null()
+            if owner is not None:
+                os.fchown(self.theirs[number], *owner)
 
     def close_ours(self, number: int) -> None:
         if number in self.ours:
@@ -134,7 +139,7 @@ async def _by_descriptors(request: ExecRequest, place: ExecPlace) -> ExecSession
         _offer_process(stdio, msgspec.json.encode(process))
         if terminal is None:
             _make_pipes(request, stdio)
-        stdio.fill()
+        stdio.fill(request.stdio_owner)
         argv = _arguments(request.container_id, place.runtime, terminal)
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")
         _give_oom_score(child.pid, process)
@@ -249,7 +254,7 @@ async def _by_files(request: ExecRequest, place: ExecPlace) -> ExecSession:
             _make_terminal(request, stdio)
         else:
             _make_pipes(request, stdio)
-        stdio.fill()
+        stdio.fill(request.stdio_owner)
         argv = place.runtime.arguments("--log", log, "exec", "--process", process)
         argv += ["--pid-file", pid_file, request.container_id]
         child = place.spawner.spawn(argv, env=ENVIRONMENT, fds=stdio.theirs, cwd="/")

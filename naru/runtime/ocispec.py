@@ -33,6 +33,7 @@ OCI_VERSION = "1.0.2"
 SECCOMP_ANNOTATION = "run.oci.seccomp_bpf_data"
 MIN_OPEN_FILES = 32
 INIT_PATH = "/sbin/docker-init"
+LAST_GID = 2147483647
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -40,10 +41,13 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class SpecRequest:
     """All that a container's `config.json` depends on.
 
-    `network_path` None: the host's network, "": a new empty one. `namespaces`: kind (pid, ipc, uts,
-    cgroup) → path of another container's namespace. `shm_path` "": an own tmpfs, else a directory
-    that is shared (`--ipc shareable`, `container:X`). `mounts`: the user's, resolved. `seccomp`:
-    the section, or `seccomp_bpf` (base64) instead; both None is unconfined.
+    `network_path` None: the host's network, "": a new empty one. `user_path`: the user namespace
+    that the container's others belong to, "" for the host's; it has groups up to `last_gid`. The
+    spec leaves its map out: crun would make the container's root the owner of its stdin, and that
+    may be the host's own /dev/null. `namespaces`: kind (pid, ipc, uts, cgroup) → path of another
+    container's namespace. `shm_path` "": an own tmpfs, else a directory that is shared (`--ipc
+    shareable`, `container:X`). `mounts`: the user's, resolved. `seccomp`: the section, or
+    `seccomp_bpf` (base64) instead; both None is unconfined.
     """
 
     id: str
@@ -58,6 +62,8 @@ class SpecRequest:
     hostname: str = ""
     domainname: str = ""
     network_path: str | None = ""
+    user_path: str = ""
+    last_gid: int = LAST_GID
     namespaces: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[OciMount, ...] = ()
     hosts_path: str = ""
@@ -84,6 +90,8 @@ def build_spec(request: SpecRequest) -> dict[str, Any]:
     }
     if request.hostname and host_config.uts_mode != "host" and "uts" not in request.namespaces:
         spec["hostname"] = request.hostname
+        if request.user_path and request.domainname:  # its sysctl is the host's root's alone
+            spec["domainname"] = request.domainname
     annotations = dict(request.annotations)
     if host_config.annotations is not UNSET:
         annotations.update(host_config.annotations or {})
@@ -149,12 +157,12 @@ def _process(request: SpecRequest) -> dict[str, Any]:
         "cwd": request.config.working_dir or "/",
         "capabilities": capability_sets(process_capabilities(host_config, request.host)),
         "noNewPrivileges": request.security.no_new_privileges,
-        "oomScoreAdj": _oom_score_adj(host_config.oom_score_adj, request.host),
+        "oomScoreAdj": _oom_score_adj(request),
     }
     apparmor = request.security.apparmor
     if request.host.apparmor and apparmor not in ("", "unconfined"):
         process["apparmorProfile"] = apparmor
-    rlimits = _rlimits(host_config, request.host)
+    rlimits = _rlimits(request)
     if rlimits:
         process["rlimits"] = rlimits
     height, width = (*host_config.console_size, 0, 0)[:2]
@@ -172,23 +180,30 @@ def wants_init(request: SpecRequest) -> bool:
     return True
 
 
-def _oom_score_adj(wanted: int, host: HostFacts) -> int:
-    if wanted < host.oom_score_adj and not host.has_capability("CAP_SYS_RESOURCE"):
+def _is_unlimited(request: SpecRequest) -> bool:
+    """Whether the runtime may go past this host's limits; in a user namespace it may not."""
+    return request.host.has_capability("CAP_SYS_RESOURCE") and not request.user_path
+
+
+def _oom_score_adj(request: SpecRequest) -> int:
+    wanted, least = request.host_config.oom_score_adj, request.host.oom_score_adj
+    if wanted < least and not _is_unlimited(request):
         if wanted:
             raise StartFailed(
                 f"cannot set oom_score_adj to {wanted}: this host lets nobody go below "
-                f"{host.oom_score_adj} (CAP_SYS_RESOURCE is missing)"
+                f"{least} (CAP_SYS_RESOURCE is missing)"
             )
-        return host.oom_score_adj
+        return least
     return wanted
 
 
-def _rlimits(host_config: HostConfig, host: HostFacts) -> list[dict[str, Any]]:
+def _rlimits(request: SpecRequest) -> list[dict[str, Any]]:
+    host_config, host = request.host_config, request.host
     result: list[dict[str, Any]] = []
     for limit in sorted(host_config.ulimits or (), key=lambda limit: limit.name):
         allowed = host.hard_limits.get(limit.name.lower(), -1)
         too_high = allowed >= 0 and not 0 <= limit.hard <= allowed
-        if too_high and not host.has_capability("CAP_SYS_RESOURCE"):
+        if too_high and not _is_unlimited(request):
             raise StartFailed(
                 f"error setting rlimit RLIMIT_{limit.name.upper()}: operation not permitted: "
                 f"{limit.hard} is above this host's hard limit {allowed}"
@@ -274,6 +289,8 @@ def masked_paths(host_config: HostConfig, host: HostFacts) -> tuple[str, ...]:
 def _namespaces(request: SpecRequest) -> list[dict[str, str]]:
     host_config, shared = request.host_config, request.namespaces
     result = [{"type": "mount"}]
+    if request.user_path:
+        result.append({"type": "user", "path": request.user_path})
     if request.network_path is not None:
         network = {"type": "network"}
         if request.network_path:
@@ -297,13 +314,13 @@ def _namespaces(request: SpecRequest) -> list[dict[str, str]]:
 def _sysctls(request: SpecRequest) -> dict[str, str]:
     host_config = request.host_config
     result: dict[str, str] = {}
-    if request.domainname and host_config.uts_mode != "host":
+    if request.domainname and host_config.uts_mode != "host" and not request.user_path:
         result["kernel.domainname"] = request.domainname
     mode = host_config.network_mode
     if request.network_path is not None and mode != "host" and not mode.startswith("container:"):
         for name, value in (
             ("net.ipv4.ip_unprivileged_port_start", "0"),
-            ("net.ipv4.ping_group_range", "0 2147483647"),
+            ("net.ipv4.ping_group_range", f"0 {request.last_gid}"),
         ):
             if name in request.host.sysctls:
                 result[name] = value

@@ -30,7 +30,7 @@ from naru.runtime.crun import create_failure
 from naru.runtime.exec import ExecRequest, ExecSession
 from naru.runtime.exec_spawn import ExecPlace, begin_exec
 from naru.runtime.exits import Exit
-from naru.runtime.stdin import pipe_inode
+from naru.runtime.stdin import give_pipes, pipe_inode
 
 BUNDLE_WRITTEN = declare("runtime.bundle-written")
 CREATED = declare("runtime.created")
@@ -44,7 +44,8 @@ class Launch:
     """`cgroup` is the spec's `linux.cgroupsPath`; `log_path` None keeps no log.
 
     `note` is given back at adoption: what the caller must know of a launch that it could not
-    record.
+    record. `stdio_owner`: the host's ids of whoever shall own the workload's pipes, None for as
+    they are.
     """
 
     container_id: str
@@ -56,6 +57,7 @@ class Launch:
     stdin_once: bool = False
     runtime: str | None = None
     note: bytes = b""
+    stdio_owner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Runtime(Control):
                 ) from error
             self._children[container_id] = child
             CREATED()
+            if launch.stdio_owner is not None:
+                give_pipes(process.pid, launch.stdio_owner)
             monitor = ProcessId(child.pid, _start_of(child))
             pipe = pipe_inode(process.pid) if record.stdin and not record.tty else None
             record = msgspec.structs.replace(

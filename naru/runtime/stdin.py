@@ -6,6 +6,7 @@ write end that conmon holds, through /proc, and write there; conmon is only aske
 """
 
 import asyncio
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -90,3 +91,15 @@ def open_pipe(monitor: ProcessId, inode: int) -> int | None:
             return fd
         os.close(fd)
     return None
+
+
+def give_pipes(pid: int, owner: tuple[int, int]) -> None:
+    """Makes `owner` (the host's ids) own the process's stdio, as far as it is pipes.
+
+    Its own user could not open them again (`/dev/stderr`). Raises: OSError.
+    """
+    for number in range(3):
+        path = f"/proc/{pid}/fd/{number}"
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if stat.S_ISFIFO(os.stat(path).st_mode):
+                os.chown(path, *owner)

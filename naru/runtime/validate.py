@@ -12,7 +12,15 @@ from msgspec import UNSET
 
 from naru.base.errors import InvalidParameter, Unsupported
 from naru.base.units import is_number
-from naru.runtime import capabilities, etc_files, mountpoints, mounts, security, sysctls
+from naru.runtime import (
+    capabilities,
+    etc_files,
+    mountpoints,
+    mounts,
+    security,
+    sysctls,
+    validate_userns,
+)
 from naru.runtime.facts import HostFacts
 from naru.runtime.links import parse_link
 from naru.runtime.seccomp.profile import parse_profile
@@ -127,7 +135,7 @@ def _check_modes(config: ContainerConfig, host_config: HostConfig, host: HostFac
         raise InvalidParameter(f"invalid IPC mode: {ipc}")
     if host_config.cgroupns_mode not in ("", "private", "host"):
         raise InvalidParameter(f"invalid cgroup namespace mode: {host_config.cgroupns_mode}")
-    if host_config.userns_mode not in ("", "host"):
+    if host_config.userns_mode not in validate_userns.MODES:
         raise InvalidParameter(f"invalid USER mode: {host_config.userns_mode}")
     if host_config.network_mode.startswith("container:") and not _is_container(
         host_config.network_mode

@@ -303,3 +303,31 @@ def test_what_a_host_cannot_do_is_not_kept() -> None:
     for version in (V1, V2):
         bare = kept(asked, replace(version, cgroup_files=frozenset()))
         assert (bare.memory_swap, bare.blkio_weight, bare.blkio_weight_device) == (-1, 0, [])
+
+
+def test_a_user_namespace_is_joined_and_not_described() -> None:
+    host = replace(V1, sysctls=frozenset({"net.ipv4.ping_group_range"}))
+    built = spec(host=host, user_path="/pins/user", last_gid=65535, domainname="inner.test")
+    assert namespaces(built)["user"] == "/pins/user"
+    assert "uidMappings" not in built["linux"]
+    assert built["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 65535"}
+    assert (built["hostname"], built["domainname"]) == ("c1", "inner.test")
+    plain = spec(host=host, domainname="inner.test")
+    assert "user" not in namespaces(plain)
+    assert plain["linux"]["sysctl"] == {
+        "kernel.domainname": "inner.test",
+        "net.ipv4.ping_group_range": "0 2147483647",
+    }
+    assert "domainname" not in plain
+
+
+def test_limits_of_the_host_hold_in_a_user_namespace() -> None:
+    host = replace(V1, hard_limits={"nofile": 100}, bounding=frozenset({"CAP_SYS_RESOURCE"}))
+    above = HostConfig(ulimits=[Ulimit(name="nofile", soft=50, hard=200)])
+    assert spec(above, host)["process"]["rlimits"][0]["hard"] == 200
+    with pytest.raises(StartFailed, match="above this host's hard limit 100"):
+        spec(above, host, user_path="/pins/user")
+    spared = HostConfig(oom_score_adj=-100)
+    assert spec(spared, host)["process"]["oomScoreAdj"] == -100
+    with pytest.raises(StartFailed, match="cannot set oom_score_adj to -100"):
+        spec(spared, host, user_path="/pins/user")
