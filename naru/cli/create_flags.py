@@ -139,7 +139,7 @@ CONTAINER_FLAGS = (
     Flag("tty", "t", BOOL, "Allocate a pseudo-TTY"),
     Flag("ulimit", "", ULIMIT, "Ulimit options"),
     Flag("user", "u", STRING, "Username or UID (format: <name|uid>[:<group|gid>])"),
-    Flag("userns", "", STRING, "User namespace to use"),
+    Flag("userns", "", STRING, "User namespace to use (host, private)"),
     Flag("uts", "", STRING, "UTS namespace to use"),
     Flag("volume", "v", LIST, "Bind mount a volume"),
     Flag("volume-driver", "", STRING, "Optional volume driver for the container"),

@@ -158,7 +158,7 @@ def _host(values: Values, mode: str, bindings: dict[str, Any], binds: list[str])
         "PidMode": values["pid"], "Privileged": values["privileged"],
         "PublishAllPorts": values["publish-all"], "ReadonlyRootfs": values["read-only"],
         "SecurityOpt": None, "UTSMode": _one_of("UTS", values["uts"], ("", "host")),
-        "UsernsMode": _one_of("USER", values["userns"], ("", "host")),
+        "UsernsMode": _one_of("USER", values["userns"], ("", "host", "private")),
         "ShmSize": values["shm-size"], "Isolation": values["isolation"],
         "MaskedPaths": None, "ReadonlyPaths": None,
     }  # fmt: skip

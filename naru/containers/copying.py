@@ -88,13 +88,15 @@ class Copying:
         deps = self._deps
         async with contextlib.AsyncExitStack() as held:
             held.enter_context(while_present(deps.store, container.id))
-            rootfs = await held.enter_async_context(deps.roots.visit(container.id))
+            mapped = await deps.users.of(container.host_config)
+            rootfs = await held.enter_async_context(deps.roots.visit(container.id, mapped))
+            mapped = deps.roots.mapped(container.id)
             token = new_id()
             mounts = []
             for number, mount in enumerate(container.mounts):
                 source, subpath = mount.source, mount.subpath
                 if mount.type == "image":
-                    visit = deps.image_mounts.visit(key_of(container.id, number))
+                    visit = deps.image_mounts.visit(key_of(container.id, number), mapped)
                     source = await held.enter_async_context(visit)
                 if mount.type == "volume" and deps.volumes.get(mount.name).options:
                     held.push_async_callback(deps.volumes.release, mount.name, token)
@@ -102,11 +104,18 @@ class Copying:
                 elif mount.type == "volume":  # nothing to mount: its removal need not wait for us
                     source = deps.volumes.data_dir(mount.name)
                 bound = os.path.join(deps.settings.subpath_dir(container.id), str(number))
-                if subpath and os.path.exists(bound):
+                is_bound = mount.type == "volume" and os.path.exists(bound)
+                if is_bound:  # as the run has it, with its ids
                     source, subpath = bound, ""
                 if mount.type != "tmpfs" and os.path.exists(source):
                     mounts.append(
-                        ViewMount(mount.destination, source, writable=mount.rw, subpath=subpath)
+                        ViewMount(
+                            mount.destination,
+                            source,
+                            writable=mount.rw,
+                            subpath=subpath,
+                            mapped=mount.type == "volume" and not is_bound,
+                        )
                     )
             mounts += self._engine_files(container)
             yield ContainerFiles(
@@ -114,6 +123,7 @@ class Copying:
                 rootfs=rootfs,
                 mounts=tuple(mounts),
                 read_only=container.host_config.readonly_rootfs,
+                mapped=mapped,
             )
 
     def _engine_files(self, container: Container) -> list[ViewMount]:

@@ -26,6 +26,7 @@ from naru.containers.model import Container, MountPoint
 from naru.containers.mounts import resolve_mounts
 from naru.containers.names import random_name
 from naru.containers.networking import request_of
+from naru.containers.preparation import runtime_name
 from naru.images.model import Image
 from naru.kernel.files import remove_tree
 from naru.kernel.threads import offload, offload_bulk
@@ -34,6 +35,7 @@ from naru.runtime.facts import HostFacts
 from naru.runtime.mounts import READONLY_PATHS
 from naru.runtime.ocispec import masked_paths
 from naru.runtime.resources import kept
+from naru.runtime.validate_userns import check_user_namespace
 from naru.spec.engine.container_config import (
     ContainerConfig,
     CreateRequest,
@@ -106,6 +108,8 @@ class Creator:
         )
         warnings = validate.validate(_config_of(request), host_config, networking, deps.facts)
         host_config = kept(host_config, deps.facts)
+        if deps.users.map_of(host_config) is not None:
+            check_user_namespace(host_config, runtime_name(host_config) or settings.default_runtime)
         log_limits(host_config.log_config)
         if host_config.oom_kill_disable is None and deps.facts.cgroup_version == 1:
             host_config = replace(host_config, oom_kill_disable=False)
@@ -206,7 +210,7 @@ class Creator:
     async def _copy_up(self, container: Container, mounts: list[MountPoint]) -> None:
         """First use of an empty volume: it gets what the image holds at its destination."""
         deps = self._deps
-        async with deps.roots.visit(container.id) as rootfs:
+        async with deps.roots.visit(container.id, None) as rootfs:  # volumes keep the files' ids
             for mount in mounts:
                 if mount.type == "volume" and not mount.no_copy and not mount.subpath:
                     await copy_up(deps.volumes, mount.name, rootfs, mount.destination)

@@ -8,6 +8,7 @@ from naru.base.tasks import TaskRegistry
 from naru.containers.image_mounts import ImageMounts
 from naru.containers.rootfs import RootMounts
 from naru.containers.store import ContainerStore
+from naru.containers.userns import UserNamespaces
 from naru.images.service import ImageService
 from naru.kernel.spawn import Spawner
 from naru.network.service import NetworkService
@@ -67,6 +68,7 @@ class Deps:
     snapshots: Snapshots
     roots: RootMounts
     image_mounts: ImageMounts
+    users: UserNamespaces
     volumes: Volumes
     network: NetworkService
     runtime: Runtime

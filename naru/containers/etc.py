@@ -31,8 +31,12 @@ def write_files(
     endpoints: Endpoints,
     directory: str,
     links: tuple[Link, ...],
+    root_ids: tuple[int, int],
 ) -> None:
-    """All three, anew, in the container's durable directory. Blocks. Raises: OSError."""
+    """All three, anew, in the container's durable directory; its root owns them.
+
+    Blocks. Raises: OSError.
+    """
     settings, config, host = deps.settings, container.config, container.host_config
     gateway = settings.host_gateway or deps.network.gateway_address()
     extra = etc_files.extra_hosts(host.extra_hosts, [gateway] if gateway else [])
@@ -47,7 +51,9 @@ def write_files(
         ("hostname", etc_files.hostname_file(config.hostname)),
         ("resolv.conf", resolv_conf(deps, container, endpoints)),
     ):
-        write_atomic(os.path.join(directory, name), text.encode(), 0o644)
+        path = os.path.join(directory, name)
+        write_atomic(path, text.encode(), 0o644)
+        os.chown(path, *root_ids)
 
 
 async def rewrite_files(deps: Deps, before: Container, after: Container) -> None:

@@ -26,6 +26,7 @@ from naru.containers.detach import DEFAULT_KEYS, parse_keys
 from naru.containers.hijack import ClientStream
 from naru.containers.links import linked
 from naru.containers.model import Container
+from naru.containers.preparation import host_ids
 from naru.containers.sessions import SessionStream, StartingStream, TextStream, one_frame
 from naru.kernel.process import ProcessId, start_time
 from naru.kernel.threads import offload
@@ -187,6 +188,7 @@ class Execs:
         capabilities = None
         if config.privileged:
             capabilities = tuple(sorted(self._deps.facts.bounding))
+        mapped = self._deps.roots.mapped(container.id)
         return ExecRequest(
             container_id=container.id,
             argv=config.cmd,
@@ -208,6 +210,7 @@ class Execs:
             attach_stdin=attached and config.attach_stdin,
             attach_stdout=attached and config.attach_stdout,
             attach_stderr=attached and config.attach_stderr,
+            stdio_owner=None if mapped is None else host_ids(mapped.id_map, user),
         )
 
     def _user(self, container: Container, user: str) -> ResolvedUser:

@@ -43,9 +43,12 @@ class Files:
         if container.state.status in ("removing", "dead"):
             raise Conflict(f"You cannot export container {container.id} which is being removed")
         self._deps.emit("container", "export", container.id, labels.of_event(container))
-        with while_present(self._deps.store, container.id):
-            async with self._deps.roots.visit(container.id) as rootfs:
-                async for piece in self._deps.snapshots.export(rootfs, None):
+        deps = self._deps
+        with while_present(deps.store, container.id):
+            mapped = await deps.users.of(container.host_config)
+            async with deps.roots.visit(container.id, mapped) as rootfs:
+                ids = deps.roots.mapped(container.id)
+                async for piece in deps.snapshots.export(rootfs, ids):
                     yield piece
 
     async def commit(

@@ -15,6 +15,7 @@ from naru.containers.model import Container
 from naru.containers.rootfs import RootMounts
 from naru.images.service import ImageService
 from naru.kernel.mount import mount_overlay
+from naru.kernel.userns import Mapped, mount_overlay_mapped
 
 
 def key_of(container_id: str, number: int) -> str:
@@ -33,12 +34,25 @@ def keys_of(container: Container) -> list[str]:
 class ImageMounts(RootMounts):
     """Below `folder`, one directory per image mount while it is mounted."""
 
-    def _mount(self, container_id: str) -> None:
+    def path(self, container_id: str) -> str:
+        return os.path.join(self._folder, container_id)
+
+    def _mount(self, container_id: str, mapped: Mapped | None) -> None:
         target = self.path(container_id)
         os.makedirs(target, mode=0o700, exist_ok=True)
         _, *layers = self._snapshots.lower_dirs(container_id)  # without the init layer
         lowers = layers or [self._snapshots.upper_dir(container_id)]
-        mount_overlay(target, lowers, None, None, read_only=True)
+        if mapped is None:
+            mount_overlay(target, lowers, None, None, read_only=True)
+            return
+        staging = f"{target}.layers"
+        os.makedirs(staging, mode=0o700, exist_ok=True)
+        try:
+            mount_overlay_mapped(
+                target, os.path.commonpath(lowers), staging, lowers, None, None, mapped
+            )
+        finally:
+            os.rmdir(staging)
 
     async def pin(self, container: Container, images: ImageService, undo: Undo) -> Container:
         """The container with its mounts' images resolved. Raises: NotFound (image)."""
@@ -59,9 +73,9 @@ class ImageMounts(RootMounts):
         for key in keys_of(container):
             await self._snapshots.remove(key)
 
-    async def hold_all(self, container: Container) -> None:
+    async def hold_all(self, container: Container, mapped: Mapped | None) -> None:
         for key in keys_of(container):
-            await self.hold_for_run(key)
+            await self.hold_for_run(key, mapped)
 
     async def release_all(self, container: Container) -> None:
         for key in keys_of(container):

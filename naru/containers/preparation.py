@@ -3,10 +3,9 @@
 Everything that needs the host is looked up here, in a thread; `runtime/ocispec.py` then decides.
 """
 
+import contextlib
 import dataclasses
-import errno
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +13,23 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.base.errors import Conflict, InvalidParameter, NotFound, StartFailed
+from naru.base.errors import Conflict, InvalidParameter, StartFailed
+from naru.base.idmap import IdMap
 from naru.containers.deps import Deps, Settings
 from naru.containers.etc import write_files
 from naru.containers.links import linked
 from naru.containers.model import Container, MountPoint
-from naru.kernel.files import open_in_root
-from naru.kernel.mount import bind, mount_tmpfs
+from naru.containers.volume_binds import bind_volume
+from naru.kernel.mount import mount_tmpfs
 from naru.kernel.threads import offload
+from naru.kernel.userns import Mapped, as_root_of
 from naru.network.model import Attachment
 from naru.runtime import mountpoints, security
 from naru.runtime.devices import block_numbers, container_devices
 from naru.runtime.links import Link, environment_of
 from naru.runtime.mounts import OciMount, bind_mount, tmpfs_mount
 from naru.runtime.ocispec import (
+    LAST_GID,
     SpecRequest,
     build_spec,
     environment,
@@ -51,14 +53,20 @@ def running_other(deps: Deps, mode: str, what: str) -> Container:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """`seccomp_key`: under which to learn the filter, None when there is nothing to learn."""
+    """`seccomp_key`: under which to learn the filter, None when there is nothing to learn.
+
+    `stdio_owner`: the host's ids of the workload, when it has ids of its own.
+    """
 
     spec: Mapping[str, Any]
     cgroup: str
     seccomp_key: str | None
+    stdio_owner: tuple[int, int] | None = None
 
 
-async def prepare(deps: Deps, container: Container, attachment: Attachment) -> Preparation:
+async def prepare(
+    deps: Deps, container: Container, attachment: Attachment, mapped: Mapped | None
+) -> Preparation:
     """Raises: StartFailed, InvalidParameter, Conflict."""
     volumes: dict[str, str] = {}
     for number, mount in enumerate(container.mounts):
@@ -66,12 +74,13 @@ async def prepare(deps: Deps, container: Container, attachment: Attachment) -> P
             path = mount.source
             if mount.type == "volume":
                 path = await deps.volumes.acquire(mount.name, container.id)
-            if mount.subpath:
+            if mount.subpath or (mapped is not None and mount.type == "volume"):
                 target = os.path.join(deps.settings.subpath_dir(container.id), str(number))
-                path = await offload(_bind_subpath, path, mount, target)
+                path = await offload(bind_volume, path, mount, target, mapped)
             volumes[mount.destination] = path
     others = _shared_namespaces(deps, container)
-    return await offload(_prepare, deps, container, attachment, volumes, others)
+    id_map = None if mapped is None else mapped.id_map
+    return await offload(_prepare, deps, container, attachment, volumes, others, id_map)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +129,43 @@ def _prepare(
     attachment: Attachment,
     volumes: Mapping[str, str],
     shared: _Shared,
+    id_map: IdMap | None,
 ) -> Preparation:
     settings = deps.settings
     config, host_config = container.config, container.host_config
     rootfs = deps.roots.path(container.id)
-    mounts = tuple(_oci_mount(mount, volumes) for mount in container.mounts) + _tmpfs(container)
+    root_ids = (0, 0) if id_map is None else id_map.root
+    mounts = tuple(_oci_mount(mount, volumes, root_ids) for mount in container.mounts)
+    mounts += _tmpfs(container)
     root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        request = _request(deps, container, attachment, mounts, shared, root_fd)
-        mountpoints.prepare(root_fd, mounts, config.working_dir)
+        request = _request(deps, container, attachment, mounts, shared, root_fd, id_map)
+        as_root_of(id_map, mountpoints.prepare, root_fd, mounts, config.working_dir)
     finally:
         os.close(root_fd)
     if shared.files_of == container.id:
         directory = settings.container_dir(container.id)
-        write_files(deps, container, attachment.endpoints, directory, shared.links)
+        write_files(deps, container, attachment.endpoints, directory, shared.links, root_ids)
     if host_config.ipc_mode == "shareable":
         os.makedirs(shared.shm_path, mode=0o700, exist_ok=True)
-        mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size}")
+        whose = f"uid={root_ids[0]},gid={root_ids[1]}"
+        mount_tmpfs(shared.shm_path, f"mode=1777,size={host_config.shm_size},{whose}")
     learn = None
     if request.seccomp is not None and shares_filters(container):
         learn = deps.seccomp.key(request.seccomp)
-    return Preparation(build_spec(request), request.cgroups_path, learn)
+    owner = None if id_map is None else host_ids(id_map, request.user)
+    return Preparation(build_spec(request), request.cgroups_path, learn, owner)
+
+
+def host_ids(id_map: IdMap, user: ResolvedUser) -> tuple[int, int]:
+    """The host's ids of a user of the container. Raises: StartFailed when he has none."""
+    found = id_map.on_host(user.uid, user.gid)
+    if found is None:
+        raise StartFailed(
+            f"user {user.uid}, group {user.gid}: the container's user namespace has no such ids",
+            128,
+        )
+    return found
 
 
 def _request(
@@ -150,6 +175,7 @@ def _request(
     mounts: tuple[OciMount, ...],
     shared: _Shared,
     root_fd: int,
+    id_map: IdMap | None,
 ) -> SpecRequest:
     settings, facts = deps.settings, deps.facts
     config, host_config = container.config, _with_defaults(settings, container.host_config)
@@ -177,6 +203,8 @@ def _request(
         hostname=config.hostname,
         domainname=config.domainname,
         network_path=attachment.sandbox_path,
+        user_path=attachment.owner_path,
+        last_gid=LAST_GID if id_map is None else id_map.last_gid,
         namespaces=shared.namespaces,
         mounts=mounts,
         hosts_path=os.path.join(files, "hosts"),
@@ -222,12 +250,12 @@ def _seccomp(
 def shares_filters(container: Container) -> bool:
     """Whether its filter is the default profile, compiled by the default runtime."""
     options = security.parse(container.host_config.security_opt)
-    return not options.custom_profile and runtime_name(container) is None
+    return not options.custom_profile and runtime_name(container.host_config) is None
 
 
-def runtime_name(container: Container) -> str | None:
+def runtime_name(host_config: HostConfig) -> str | None:
     """Which runtime runs it, None for the default one: Docker's usual names mean that."""
-    name = container.host_config.runtime
+    name = host_config.runtime
     return None if name in ("", "runc", "crun", "io.containerd.runc.v2") else name
 
 
@@ -243,7 +271,9 @@ def _cgroup_path(deps: Deps, container: Container) -> str:
     return f"{parent.rstrip('/')}/{container.id}"
 
 
-def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
+def _oci_mount(
+    mount: MountPoint, volumes: Mapping[str, str], root_ids: tuple[int, int]
+) -> OciMount:
     if mount.type == "tmpfs":
         return tmpfs_mount(mount.destination, ",".join(mount.options), read_only=not mount.rw)
     source = mount.source
@@ -254,7 +284,7 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
             raise StartFailed(
                 'invalid mount config for type "bind": bind source path does not exist: ' + source
             )
-        os.makedirs(source, exist_ok=True)
+        _make_source(source, root_ids)
     return bind_mount(
         mount.destination,
         source,
@@ -265,32 +295,14 @@ def _oci_mount(mount: MountPoint, volumes: Mapping[str, str]) -> OciMount:
     )
 
 
-def _bind_subpath(volume: str, mount: MountPoint, target: str) -> str:
-    """A part of a volume or image, found with that as the root, and bound where no container can
-    exchange it for a link. `target`, made."""
-    volume_fd = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            part_fd = open_in_root(volume_fd, mount.subpath, os.O_PATH)
-        except OSError as error:
-            kind = NotFound if error.errno == errno.ENOENT else StartFailed
-            raise kind(
-                f"cannot access path {os.path.join(volume, mount.subpath)}: subpath "
-                f"{mount.subpath!r} of {mount.type} {mount.name}: "
-                f"{(error.strerror or 'it cannot be opened').lower()}"
-            ) from error
-        try:
-            if stat.S_ISDIR(os.fstat(part_fd).st_mode):
-                os.makedirs(target, mode=0o700, exist_ok=True)
-            else:
-                os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-                os.close(os.open(target, os.O_CREAT | os.O_CLOEXEC, 0o600))
-            bind(f"/proc/self/fd/{part_fd}", target)
-        finally:
-            os.close(part_fd)
-    finally:
-        os.close(volume_fd)
-    return target
+def _make_source(path: str, root_ids: tuple[int, int]) -> None:
+    """A missing directory that `-v` names; what is made belongs to the container's root."""
+    parent = os.path.dirname(path)
+    if not os.path.lexists(parent):
+        _make_source(parent, root_ids)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+        os.chown(path, *root_ids)
 
 
 def _tmpfs(container: Container) -> tuple[OciMount, ...]:

@@ -67,7 +67,7 @@ class Reconciler:
                 log.exception("container %s could not be brought up to date", container.name)
         self._recipe.forget_guests()
         for container in adopted.values():
-            self._recipe.adopt(container)
+            await self._recipe.adopt(container)
             self._adopt_mounts(container)
         await deps.network.reconcile(await self._attachments(adopted))
         for container in adopted.values():
@@ -137,7 +137,7 @@ class Reconciler:
 
     def _adopt_mounts(self, container: Container) -> None:
         for key in keys_of(container):
-            self._deps.image_mounts.adopt(key)
+            self._deps.image_mounts.adopt(key, self._deps.roots.mapped(container.id))
         for mount in container.mounts:
             if mount.type == "volume":
                 self._deps.volumes.adopt(mount.name, container.id)
@@ -250,7 +250,7 @@ def _ended_untold(container: Container, seen: ContainerState) -> bool:
 
 def _mounted(exec_root: str) -> list[str]:
     """Ids of the containers of which a mount may be left."""
-    folders = ("rootfs", "shm", "subpaths")
+    folders = ("rootfs", "mapped", "shm", "subpaths")
     found = {name for folder in folders for name in _names(os.path.join(exec_root, folder))}
     return sorted(found)
 

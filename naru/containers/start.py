@@ -8,6 +8,7 @@ What a killed narud leaves of a start is found by `reconcile` and cleared with t
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import Awaitable
@@ -27,6 +28,7 @@ from naru.containers.links import first_address, tell_linking
 from naru.containers.log_options import LOG_FILE, log_limits
 from naru.containers.model import Container, Intent, State
 from naru.containers.networking import request_of
+from naru.containers.owner import owner_of
 from naru.containers.preparation import (
     Preparation,
     prepare,
@@ -36,8 +38,10 @@ from naru.containers.preparation import (
 from naru.kernel.files import remove_tree
 from naru.kernel.mount import mounts_below, unmount
 from naru.kernel.threads import offload
+from naru.kernel.userns import Mapped, map_of_process
 from naru.network.model import Attachment, AttachRequest
 from naru.runtime.runtime import Launch, Launched
+from naru.runtime.validate_userns import check_user_namespace
 
 log = logging.getLogger("naru.containers")
 
@@ -67,10 +71,10 @@ class Recipe:
         """Something of a run may be left: the next `clear` looks."""
         self._runs.add(identifier)
 
-    def adopt(self, container: Container) -> None:
-        """A container that runs since before this narud."""
+    async def adopt(self, container: Container) -> None:
+        """A container that runs since before this narud, with the ids that it has."""
         self._runs.add(container.id)
-        self._deps.roots.adopt(container.id)
+        self._deps.roots.adopt(container.id, await self._ids_of_run(container))
         self.expect_guest(container)
 
     def expect_guest(self, container: Container) -> None:
@@ -88,6 +92,14 @@ class Recipe:
         """Whether others live in this container's network sandbox: it outlives its own run."""
         return bool(self._guests.get(identifier))
 
+    async def _ids_of_run(self, container: Container) -> Mapped | None:
+        users = self._deps.users
+        try:
+            id_map = await offload(map_of_process, container.state.pid)
+        except (OSError, ValueError):  # it has ended meanwhile
+            return None
+        return await users.hold(id_map)
+
     async def launch(self, container: Container) -> Container:
         """Start the workload; the record of the running container, not stored yet.
 
@@ -98,13 +110,14 @@ class Recipe:
         async with Undo(f"start {container.name}") as undo:
             undo.push("clear", lambda: self.clear(container.id))
             self._runs.add(container.id)
-            await deps.roots.hold_for_run(container.id)
-            await deps.image_mounts.hold_all(container)
+            mapped = await self._ids_for(container)
+            await deps.roots.hold_for_run(container.id, mapped)
+            await deps.image_mounts.hold_all(container, mapped)
             START_MOUNTED()
-            attachment = await self._attach(container)
+            attachment = await self._attach(container, mapped)
             START_ATTACHED()
             await tell_linking(deps, container.id, first_address(attachment.endpoints))
-            ready = await prepare(deps, container, attachment)
+            ready = await prepare(deps, container, attachment, mapped)
             START_PREPARED()
             self._tell_mounted(container)
             intent = _intent(container, attachment)
@@ -127,16 +140,28 @@ class Recipe:
         config = replace(container.config, hostname=other.hostname, domainname=other.domainname)
         return replace(container, config=config)
 
-    async def _attach(self, container: Container) -> Attachment:
+    async def _ids_for(self, container: Container) -> Mapped | None:
+        """The host's ids that it gets. Raises: InvalidParameter when it cannot have them."""
+        mapped = await self._deps.users.of(container.host_config)
+        if mapped is not None:
+            runtime = runtime_name(container.host_config) or self._deps.settings.default_runtime
+            check_user_namespace(container.host_config, runtime)
+        return mapped
+
+    async def _attach(self, container: Container, mapped: Mapped | None) -> Attachment:
         mode = container.host_config.network_mode
+        owner = owner_of(self._deps, container, mapped.id_map if mapped is not None else None)
         if mode.startswith("container:"):
             other = running_other(self._deps, mode, "join network namespace of")
             self._guests.setdefault(other.id, set()).add(container.id)
-            request = AttachRequest(container.id, container.name, network_mode=mode)
-            return Attachment(request, other.sandbox_path or None)
+            return Attachment(
+                AttachRequest(container.id, container.name, network_mode=mode),
+                other.sandbox_path or None,
+                owner_path=owner.path if owner is not None else "",
+            )
         host_resolv_conf = await offload(read_host_resolv_conf)
         request = request_of(self._deps, container, host_resolv_conf)
-        return await self._deps.network.membership.attach(request)
+        return await self._deps.network.membership.attach(dataclasses.replace(request, owner=owner))
 
     def _launch_of(self, container: Container, ready: Preparation, intent: Intent) -> Launch:
         settings = self._deps.settings
@@ -152,7 +177,8 @@ class Recipe:
             tty=config.tty,
             stdin=config.open_stdin,
             stdin_once=config.stdin_once,
-            runtime=runtime_name(container),
+            runtime=runtime_name(container.host_config),
+            stdio_owner=ready.stdio_owner,
             note=msgspec.json.encode(intent),
         )
 
@@ -182,6 +208,7 @@ class Recipe:
         if self._settled and identifier not in self._runs:
             deps.runtime.release_clients(identifier)
             return
+        mapped = deps.roots.mapped(identifier) is not None
         await deps.runtime.delete(identifier)
         deps.logs.ended(identifier)
         container = deps.store.get(identifier)
@@ -195,7 +222,7 @@ class Recipe:
         ]
         if container is not None:
             steps.append(deps.image_mounts.release_all(container))
-        if container is None or not self._settled or has_extras(container):
+        if container is None or not self._settled or has_extras(container, mapped):
             steps.append(offload(self._unmount_extras, identifier))
         for result in await asyncio.gather(*steps, return_exceptions=True):
             if isinstance(result, BaseException):
@@ -252,10 +279,12 @@ def host_of(deps: Deps, container: Container) -> Container | None:
     return None
 
 
-def has_extras(container: Container) -> bool:
-    """Whether a run makes mounts beside its root file system."""
+def has_extras(container: Container, mapped: bool) -> bool:
+    """Whether a run makes mounts beside its root file system; `mapped`: with ids of its own."""
     shares = container.host_config.ipc_mode == "shareable"
-    return shares or any(mount.subpath for mount in container.mounts)
+    return shares or any(
+        mount.subpath or (mapped and mount.type == "volume") for mount in container.mounts
+    )
 
 
 def _intent(container: Container, attachment: Attachment) -> Intent:

@@ -21,6 +21,7 @@ from naru.containers.rootfs import RootMounts
 from naru.containers.service import Containers
 from naru.containers.service import build as build_containers
 from naru.containers.store import ContainerStore
+from naru.containers.userns import UserNamespaces
 from naru.engine.api.summary import Summaries
 from naru.engine.config import Config
 from naru.engine.events import EventBus
@@ -157,6 +158,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     netlink, nft = Netlink(), Nft()
     network = NetworkService(db, netlink, nft, spawner, _network_options(config, key), events.emit)
     runtime = Runtime(_runtime_settings(config, programs), spawner, cgroups)
+    users = UserNamespaces(spawner, None)
     logs = LogService()
     store = ContainerStore(db)
     store.load()
@@ -168,8 +170,9 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
             store=store,
             images=images,
             snapshots=snapshots,
-            roots=RootMounts(snapshots, os.path.join(config.exec_root, "rootfs")),
-            image_mounts=ImageMounts(snapshots, os.path.join(config.exec_root, "images")),
+            roots=_root_mounts(config, snapshots),
+            image_mounts=ImageMounts(snapshots, os.path.join(config.exec_root, "images"), ""),
+            users=users,
             volumes=volumes,
             network=network,
             runtime=runtime,
@@ -190,6 +193,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     parts = VolumeParts(transfers, copies, backups)
     services = await _services(config, events, containers, programs, parts)
     closers = [
+        users.close,
         snapshots.trash.close,
         workers.close,
         logs.close,
@@ -207,6 +211,11 @@ class VolumeParts:
     transfers: Transfers
     copies: Copies
     backups: Backups
+
+
+def _root_mounts(config: Config, snapshots: Snapshots) -> RootMounts:
+    plain, mapped = (os.path.join(config.exec_root, name) for name in ("rootfs", "mapped"))
+    return RootMounts(snapshots, plain, mapped)
 
 
 async def _services(

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from naru.base.failpoints import declare
 from naru.base.idmap import IdMap, is_whole, kernel_text, parse_kernel_text
 from naru.kernel import mount, syscalls
 from naru.kernel.spawn import Child, Spawner
@@ -29,6 +30,9 @@ T = TypeVar("T")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": _PATH, "LC_ALL": "C"}
 _READY_MS = 10_000
+
+USER_PINNED = declare("userns.user-pinned")
+LAYERS_BOUND = declare("userns.layers-bound")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,10 @@ def create_sandbox(spawner: Spawner, id_map: IdMap, user_pin: str, net_pin: str)
     """
     with _held(spawner, ["unshare", "--user", "--net"]) as child:
         _write_maps(child.pid, id_map)
-        with _pinned(child.pid, "user", user_pin), _pinned(child.pid, "net", net_pin):
-            return
+        with _pinned(child.pid, "user", user_pin):
+            USER_PINNED()
+            with _pinned(child.pid, "net", net_pin):
+                return
 
 
 def create_netns_in(spawner: Spawner, user_path: str, net_pin: str) -> None:
@@ -199,27 +205,35 @@ def mount_overlay_mapped(
     base: str,
     staging: str,
     lowers: Sequence[str],
-    upper: str,
-    work: str,
+    upper: str | None,
+    work: str | None,
     mapped: Mapped,
     *,
     options: Sequence[str] = (),
 ) -> None:
-    """`mount_overlay` of directories that all lie below `base`, seen with the namespace's ids.
+    """`mount_overlay` of directories that all lie below `base`, seen with the namespace's ids;
+    without `upper` read-only.
 
     `base` is bound on the directory `staging` meanwhile: the overlay keeps what it needs of it.
     Raises: OSError.
     """
 
     def moved(path: str) -> str:
-        return os.path.join(staging, os.path.relpath(path, base))
+        return os.path.normpath(os.path.join(staging, os.path.relpath(path, base)))
 
     def overlay() -> None:
-        mount.mount_overlay(target, [*map(moved, lowers)], moved(upper), moved(work),
-                            options=options)  # fmt: skip
+        mount.mount_overlay(
+            target,
+            [moved(lower) for lower in lowers],
+            None if upper is None else moved(upper),
+            None if work is None else moved(work),
+            options=options,
+            read_only=upper is None,
+        )
 
     bind_mapped(base, staging, mapped, recursive=False)
     try:
+        LAYERS_BOUND()
         as_root_of(mapped.id_map, overlay)
     except OSError as error:
         if error.errno == errno.EINVAL:

@@ -163,6 +163,16 @@ class Endpoints:
         self._ports.adopt(_owner(adopted), adopted.granted)
         self.attached[adopted.container_id] = adopted
 
+    def renew(self, request: AttachRequest) -> bool:
+        """What the container wants at its next run in the same sandbox; False when the sandbox
+        does not belong to the user namespace that it wants."""
+        item = self.attached[request.container_id]
+        owner = request.owner
+        if owner is not None and not owner.path and not os.path.lexists(item.owner_pin):
+            return False
+        self.attached[request.container_id] = replace(item, request=request)
+        return True
+
     def rename(self, container_id: str, name: str) -> None:
         """The container's new name, for texts and inspect; unknown ones are ignored."""
         item = self.attached.get(container_id)

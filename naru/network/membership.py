@@ -54,7 +54,7 @@ class Membership:
 
         Raises: NotFound for an unknown network, Internal with Docker's text for ports in use.
         """
-        if request.container_id in self._parked:
+        if request.container_id in self._parked and self._endpoints.renew(request):
             return await self._take_up(request)
         await self.detach(request.container_id)
         networks = {name: self._wanted(name) for name in request.endpoints}

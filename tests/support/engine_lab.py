@@ -224,15 +224,8 @@ class EngineLab:
             for line in Path("/proc/self/mountinfo").read_text().splitlines()
             if line.split()[4].startswith(f"{self.exec_root}/")
         ]
-        for folder in (
-            "containers",
-            "netns",
-            "rootfs",
-            "images",
-            "shm",
-            "subpaths",
-            "runtime/crun",
-        ):
+        folders = ("containers", "mapped", "netns", "rootfs", "images", "shm", "subpaths", "userns")
+        for folder in (*folders, "runtime/crun"):
             with contextlib.suppress(FileNotFoundError):
                 found += [f"{folder}/{name}" for name in os.listdir(self.exec_root / folder)]
         bridge = self.bridge()

@@ -20,6 +20,7 @@ from engine_lab import ApiError, EngineLab, until
 WEB = "story-web"
 BRIEF = "story-brief"
 CHATTY = "story-chatty"
+MAPPED = "story-mapped"
 
 
 @dataclass
@@ -99,6 +100,13 @@ def _brief(lab: EngineLab) -> None:
     lab.call("POST", f"/containers/{container}/start")
     with contextlib.suppress(ApiError):
         lab.call("POST", f"/containers/{container}/wait?condition=removed")
+
+
+def _mapped(lab: EngineLab) -> None:
+    """A container with ids of its own on the host."""
+    lab.directory.chmod(0o711)
+    host = {"UsernsMode": "private", "Binds": ["/anonymous"], "IpcMode": "shareable"}
+    lab.wait(lab.run("touch", "/anonymous/file", name=MAPPED, HostConfig=host))
 
 
 def _chatty(lab: EngineLab) -> None:
@@ -184,6 +192,12 @@ STORY = (
         _chatty,
         lambda world: _set(world.containers, CHATTY, "absent", "created", "exited", "running"),
         lambda world: _set(world.containers, CHATTY, "created", "exited", "running"),
+    ),
+    Step(
+        "mapped",
+        _mapped,
+        lambda world: _set(world.containers, MAPPED, "absent", "created", "exited", "running"),
+        lambda world: _set(world.containers, MAPPED, "created", "exited", "running"),
     ),
     Step(
         "untag",

@@ -306,11 +306,11 @@ class Snapshots:
 def test_a_root_is_never_mounted_twice(tmp_path: Path) -> None:
     async def story() -> None:
         snapshots = Snapshots()
-        roots = RootMounts(cast(Any, snapshots), str(tmp_path))
+        roots = RootMounts(cast(Any, snapshots), str(tmp_path / "plain"), str(tmp_path / "own"))
 
         async def visit() -> None:
             for _ in range(3):
-                async with roots.visit(ID):
+                async with roots.visit(ID, None):
                     pass
 
         await asyncio.gather(*(visit() for _ in range(3)))
