@@ -67,6 +67,7 @@ class Config:
     init: bool
     init_path: str
     no_new_privileges: bool
+    userns_remap: str
     labels: tuple[str, ...]
     shutdown_timeout: int
     live_restore: bool

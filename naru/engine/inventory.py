@@ -68,6 +68,7 @@ def _static(config: Config, host: Host, facts: HostFacts, engine_id: str) -> dic
     """In Docker's order, so that two answers can be compared by eye."""
     security = ["name=seccomp,profile=builtin"] if facts.seccomp else []
     security += ["name=apparmor"] if facts.apparmor else []
+    security += ["name=userns"] if config.userns_remap else []
     security += ["name=cgroupns"] if facts.cgroup_version == 2 else []
     return {
         "ID": engine_id,

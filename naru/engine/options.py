@@ -82,6 +82,9 @@ OPTIONS = (
            metavar="FILE"),
     Option("no_new_privileges", "flag", "--no-new-privileges", "no-new-privileges",
            "containers' processes may not gain privileges", False),
+    Option("userns_remap", "text", "--userns-remap", "userns-remap",
+           "whose subordinate ids containers get: default, USER or USER:GROUP", "",
+           metavar="USER[:GROUP]"),
     Option("labels", "list", "--label", "labels", "label of the engine, shown by info",
            reloadable=True, metavar="KEY=VALUE"),
     Option("shutdown_timeout", "int", "--shutdown-timeout", "shutdown-timeout",
@@ -114,7 +117,6 @@ STATED: dict[str, tuple[object, ...]] = {
     "storage-driver": ("overlay2", "overlay"),
     "storage-opts": ([],),
     "userland-proxy": (False,),
-    "userns-remap": ("",),
 }
 
 NOT_OFFERED = frozenset(

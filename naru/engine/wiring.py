@@ -27,6 +27,7 @@ from naru.engine.config import Config
 from naru.engine.events import EventBus
 from naru.engine.host import read_host
 from naru.engine.inventory import Inventory
+from naru.engine.remap import remap_of
 from naru.engine.services import Services, shown_image
 from naru.images.service import ImageService
 from naru.kernel import cgroup, own_mount
@@ -158,7 +159,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     netlink, nft = Netlink(), Nft()
     network = NetworkService(db, netlink, nft, spawner, _network_options(config, key), events.emit)
     runtime = Runtime(_runtime_settings(config, programs), spawner, cgroups)
-    users = UserNamespaces(spawner, None)
+    users = UserNamespaces(spawner, remap_of(config.userns_remap))
     logs = LogService()
     store = ContainerStore(db)
     store.load()
