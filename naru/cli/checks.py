@@ -20,6 +20,7 @@ ASK_TIMEOUT_S = 5
 LOW_DISK_BYTES = 2 << 30
 LOW_DISK_SHARE = 0.05
 OLDEST_KERNEL = (5, 10)
+OLDEST_KERNEL_MAPPED = (5, 19)
 DATA_ROOT = "/var/lib/naru"
 
 
@@ -138,6 +139,18 @@ def check_cgroup(mounts: str, controllers: str) -> Iterable[Finding]:
         yield Finding(NOTE, "cgroup", "v1", "v2 measures memory and I/O better; v1 goes away")
 
 
+def check_user_namespaces(release: str, most: str) -> Iterable[Finding]:
+    """`most`: of user.max_user_namespaces, empty without such a thing."""
+    if not most.strip().isdigit() or int(most) == 0:
+        advice = "for --userns private and userns-remap: sysctl user.max_user_namespaces=10000"
+        yield Finding(NOTE, "user namespaces", "switched off", advice)
+    elif numbers(release)[:2] < OLDEST_KERNEL_MAPPED:
+        advice = "for --userns private and userns-remap upgrade the kernel: 5.19 has such overlays"
+        yield Finding(NOTE, "user namespaces", f"no overlays in them on {release}", advice)
+    else:
+        yield Finding(GOOD, "user namespaces", f"up to {most.strip()}")
+
+
 def check_overlay(filesystems: str, module_found: bool) -> Iterable[Finding]:
     if any(line.split()[-1:] == ["overlay"] for line in filesystems.splitlines()):
         yield Finding(GOOD, "overlayfs", "in the kernel")
@@ -254,6 +267,7 @@ def all_findings(data_root: str = DATA_ROOT) -> list[Finding]:
         *check_kernel(release),
         *check_cgroup(read("/proc/mounts"), read("/sys/fs/cgroup/unified/cgroup.controllers")),
         *check_overlay(read("/proc/filesystems"), module),
+        *check_user_namespaces(release, read("/proc/sys/user/max_user_namespaces")),
         *check_seccomp(status),
         *check_capabilities(status),
         *check_nftables(shutil.which, library),

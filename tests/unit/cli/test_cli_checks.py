@@ -65,6 +65,21 @@ def test_kernel_and_forwarding() -> None:
     assert states(checks.check_forwarding("0\n", "")) == [NOTE, NOTE]
 
 
+@pytest.mark.parametrize(
+    ("release", "most", "state", "word"),
+    [
+        ("6.1.0-13-amd64", "47000\n", GOOD, "47000"),
+        ("6.1.0-13-amd64", "0\n", NOTE, "switched off"),
+        ("6.1.0-13-amd64", "", NOTE, "switched off"),
+        ("5.10.0", "47000\n", NOTE, "no overlays"),
+    ],
+)
+def test_user_namespaces(release: str, most: str, state: str, word: str) -> None:
+    (finding,) = checks.check_user_namespaces(release, most)
+    assert finding.state == state
+    assert word in finding.found
+
+
 def test_seccomp_and_capabilities() -> None:
     assert states(checks.check_seccomp("Name: x\nSeccomp: 0\n")) == [GOOD]
     assert states(checks.check_seccomp("Name: x\n")) == [RISK]
@@ -75,3 +90,4 @@ def test_seccomp_and_capabilities() -> None:
 def test_the_whole_report_works_on_this_host() -> None:
     subjects = {finding.subject for finding in checks.all_findings("/nowhere/at/all")}
     assert {"kernel", "cgroup", "overlayfs", "crun", "conmon", "ip_forward", "disk"} <= subjects
+    assert "user namespaces" in subjects
