@@ -184,14 +184,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
             emit=events.emit,
         )
     )
-    transfers = Transfers(volumes, workers, spawner, events.emit)
-    copies = Copies(volumes, events.emit)
-    transfers.freeze = copies.freeze = Freezing(containers.deps).users_of_volume
-    backups = Backups(
-        os.path.join(config.data_root, "backups"), db, volumes, transfers, tasks, events.emit
-    )
-    copies.is_scheduled = backups.has
-    parts = VolumeParts(transfers, copies, backups)
+    parts = _volume_parts(config, containers.deps, workers)
     services = await _services(config, events, containers, programs, parts)
     closers = [
         users.close,
@@ -217,6 +210,18 @@ class VolumeParts:
 def _root_mounts(config: Config, snapshots: Snapshots) -> RootMounts:
     plain, mapped = (os.path.join(config.exec_root, name) for name in ("rootfs", "mapped"))
     return RootMounts(snapshots, plain, mapped)
+
+
+def _volume_parts(
+    config: Config, deps: container_deps.Deps, workers: ArchiveWorkers
+) -> VolumeParts:
+    transfers = Transfers(deps.volumes, workers, deps.spawner, deps.emit)
+    copies = Copies(deps.volumes, deps.emit)
+    transfers.freeze = copies.freeze = Freezing(deps).users_of_volume
+    folder = os.path.join(config.data_root, "backups")
+    backups = Backups(folder, deps.db, deps.volumes, transfers, deps.tasks, deps.emit)
+    copies.is_scheduled = backups.has
+    return VolumeParts(transfers, copies, backups)
 
 
 async def _services(

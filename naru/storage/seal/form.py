@@ -7,7 +7,7 @@ The key is scrypt(passphrase, salt, N, r=8, p=1), 32 bytes. A chunk is AES-256-G
 prefix ‖ number of the chunk (4, big-endian) ‖ 1 for the last one, else 0, with the header as the
 associated data (the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár). So a chunk that
 was changed, moved, left out or added is noticed, and so is an end that is missing. The last chunk
-is there even if it is empty. Why this form: docs/adr/0020-sealed-streams.md.
+is there even if it is empty. Why this form: docs/adr/0011-sealed-streams.md.
 """
 
 import hashlib
