@@ -143,10 +143,11 @@ class Sandboxes:
 
     def republish(self, before: Attached, after: Attached) -> None:
         """Published ports lead where `after` says. Raises: Internal."""
-        self._firewall.unpublish(before.container_id)
         publications = gateways.publications(after)
         if publications:
-            self._firewall.publish(after.container_id, publications)
+            self._firewall.republish(after.container_id, publications)
+        else:
+            self._firewall.unpublish(before.container_id)
         _forget_flows(after.name, (*gateways.publications(before), *publications))
 
     def tear_down(self, item: Attached) -> None:

@@ -218,17 +218,18 @@ class Endpoints:
     def _extend(self, before: Attached, after: Attached, endpoint: EndpointPlan) -> Attached:
         """In a thread: make one more link, lead out and publish as the rules now say."""
         self._sandboxes.connect(after, endpoint)
-        return self._lead_out(before, after)
+        after = self._lead_out(before, after)
+        self.attached[after.container_id] = after
+        return after
 
     def _lead_out(self, before: Attached, after: Attached) -> Attached:
         """Default routes and ports of `after`, where they are not those of `before`."""
         self._sandboxes.reroute(before, after)
-        if gateways.modes(before) != gateways.modes(after):
+        if gateways.publishing(before) != gateways.publishing(after):
             self._ports.release(after.container_id)
             after = replace(after, granted=self._granted(after))
         if gateways.publications(before) != gateways.publications(after):
             self._sandboxes.republish(before, after)
-        self.attached[after.container_id] = after
         return after
 
     def _granted(self, item: Attached) -> tuple[Published, ...]:
@@ -258,8 +259,10 @@ class Endpoints:
         after = replace(before, endpoints=rest)
 
         def take_away() -> None:
+            # Routes and ports lead elsewhere first: nothing is asked of a link that is gone.
+            led = self._lead_out(before, after)
             self._sandboxes.disconnect(before, endpoint)
-            self._lead_out(before, after)
+            self.attached[container_id] = led
 
         self._leaving.add(container_id)
         try:

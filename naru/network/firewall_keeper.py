@@ -98,6 +98,27 @@ class FirewallKeeper:
                 del self._published[container_id]
                 raise
 
+    def republish(self, container_id: str, publications: Sequence[Publication]) -> None:
+        """Other publications of a container, in one transaction: no port is shut meanwhile.
+
+        Raises: Internal; it stays as it was then.
+        """
+        with self._lock:
+            before = self._published.get(container_id, ())
+            self._published[container_id] = publications
+            relay_started = self._need_relay(publications)
+            table, relay = self._rules.table, self._rules.relay
+            try:
+                self.host.publish(self._everything())
+                if relay_started:
+                    self._write()
+                else:
+                    gone = firewall.remove(table, before, relay)
+                    self._change(gone + firewall.add(table, publications, relay))
+            except Internal:
+                self._published[container_id] = before
+                raise
+
     def unpublish(self, container_id: str) -> None:
         """Idempotent. Raises: Internal when the table can be neither changed nor written."""
         with self._lock:

@@ -69,6 +69,11 @@ def host_binding(item: Attached) -> str:
     return drivers.settings_of(chosen.network).host_binding
 
 
+def publishing(item: Attached) -> tuple[str, str, str]:
+    """Everything of the ways out that says which ports of the host are granted."""
+    return *modes(item), host_binding(item)
+
+
 def publications(item: Attached) -> tuple[Publication, ...]:
     """What the firewall is told of a container's granted ports."""
     chosen = exits(item.endpoints)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from network_lab import (
     HOST,
+    HOST6,
     Lab,
     ask,
     container_id,
@@ -18,12 +19,13 @@ from network_lab import (
     in_lab,
     links,
     make,
+    on,
     request,
     run_in_lab,
     serving,
 )
 
-from naru.base.errors import NaruError
+from naru.base.errors import Forbidden, NaruError
 from naru.base.failpoints import DECLARED
 from naru.kernel import netns
 from naru.kernel.nft import Nft
@@ -38,6 +40,15 @@ POINTS = sorted(name for name in DECLARED if name.startswith("network."))
 
 def run(*argv: str) -> None:
     subprocess.run(argv, check=True)
+
+
+def told_inside(pin: str) -> list[str]:
+    """Addresses and routes of a sandbox, as `ip` prints them."""
+    inside = ("nsenter", f"--net={pin}", "ip")
+    return [
+        subprocess.check_output([*inside, *words], text=True)
+        for words in (["-brief", "address"], ["route"], ["-6", "route"])
+    ]
 
 
 @in_lab
@@ -104,6 +115,83 @@ async def test_a_lost_link_and_address_are_put_back(lab: Lab) -> None:
             await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the address")
             run("ip", "link", "set", "naru-a", "down")
             await eventually(lambda: ask(HOST, 8080, timeout_s=0.1) is not None, "the bridge up")
+
+
+@in_lab
+async def test_everything_of_two_networks_is_put_back(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await make(network, "one", "172.30.1.0/24", "fd00:7:1::/64")
+        await make(network, "two", "172.30.2.0/24")
+        asked = request("web", "8080:80", mode="one", on=on("one", "two"))
+        web = await network.membership.attach(asked)
+        near = await network.membership.attach(request("near", mode="two"))
+        index = {name: network.inspect(name).id[:6] for name in ("one", "two")}
+        bridges = {
+            name: next(item.name for item in lab.netlink.links() if item.name.endswith(tail))
+            for name, tail in index.items()
+        }
+
+        def whole() -> bool:
+            return (
+                ask(HOST, 8080, timeout_s=0.1) == HOST
+                and ask(HOST6, 8080, timeout_s=0.1) == HOST6
+                and ask("::1", 8080, timeout_s=0.1) is not None
+                and ask("172.30.2.2", 80, pin=near.sandbox_path, timeout_s=0.1) == "172.30.2.3"
+                and ask("172.30.1.2", 80, pin=lab.outside, timeout_s=0.05) is None
+            )
+
+        with serving(web.sandbox_path, ipv6=True):
+            assert whole()
+            run("nft", "flush", "ruleset")
+            await eventually(whole, "the table")
+            for name in ("one", "two"):
+                run("ip", "link", "delete", bridges[name])
+                await eventually(whole, f"the bridge of {name}")
+            for link in sorted(links(lab)):
+                run("ip", "link", "delete", link)
+                await eventually(whole, f"link {link}")
+            for bridge in bridges.values():
+                run("ip", "address", "flush", "dev", bridge)
+                await eventually(whole, f"addresses of {bridge}")
+                run("ip", "link", "set", bridge, "down")
+                await eventually(whole, f"{bridge} up")
+            await network.membership.connect(container_id("near"), "one", EndpointSettings())
+            assert ask("172.30.1.2", 80, pin=near.sandbox_path) == "172.30.1.3"
+
+
+@in_lab
+async def test_a_restart_keeps_networks_addresses_routes_and_ports(lab: Lab) -> None:
+    async with lab.engine() as network:
+        await make(network, "one", "172.30.1.0/24", "fd00:7:1::/64")
+        await make(network, "two", "172.30.2.0/24")
+        asked = request("web", "8080:80", mode="one", on=on("one", "two"))
+        web = await network.membership.attach(asked)
+        web = await network.membership.disconnect(container_id("web"), "two")
+        web = await network.membership.connect(container_id("web"), "two", EndpointSettings())
+        shown = {item.name: item for item in network.networks()}
+    pin = web.sandbox_path or ""
+    before = told_inside(pin)
+    with serving(pin, ipv6=True):
+        for address in (HOST, HOST6, "::1"):
+            assert ask(address, 8080) is not None, "ports are served while no engine runs"
+        async with lab.engine(keep={container_id("web"): web}) as network:
+            assert {item.name: item for item in network.networks()} == shown
+            for address in (HOST, HOST6, "::1"):
+                assert ask(address, 8080) is not None
+            other = await network.membership.attach(request("other", mode="two"))
+            mine = web.endpoints["two"].ip_address
+            assert (mine, other.endpoints["two"].ip_address) == ("172.30.2.3", "172.30.2.4")
+            assert ask(mine, 80, pin=other.sandbox_path) == "172.30.2.4"
+            members = {item.name for item in network.inspect("two").containers.values()}
+            assert members == {"web", "other"}
+            assert told_inside(pin) == before
+            with pytest.raises(Forbidden, match="active endpoints"):
+                await network.remove("one")
+            for name in ("web", "other"):
+                await network.membership.detach(container_id(name))
+            for name in ("one", "two"):
+                await network.remove(name)
+            await clean(lab)
 
 
 @in_lab

@@ -65,6 +65,24 @@ def test_a_refused_publication_is_forgotten() -> None:
     assert lab.elements() == set()
 
 
+def test_a_container_leads_elsewhere_in_one_transaction() -> None:
+    lab = Lab()
+    lab.keeper.publish("a", [port(8080), port(8081)])
+    before = len(lab.nft.transactions)
+    moved = Publication("tcp", "0.0.0.0", 8080, "172.18.0.2", 80)
+    lab.keeper.republish("a", [moved])
+    assert len(lab.nft.transactions) == before + 1
+    assert lab.nft.tables["inet", "naru_t"]["published_any"] == {"tcp . 8080": "172.18.0.2 . 80"}
+    lab.keeper.unpublish("a")
+    assert lab.elements() == set()
+    lab.nft.close()
+    with pytest.raises(Internal):
+        lab.keeper.republish("a", [moved])
+    lab.nft = lab.keeper._nft = FakeNft()  # type: ignore[assignment]
+    lab.keeper.rewrite()
+    assert lab.elements() == set(), "what was refused is not declared"
+
+
 def test_the_relay_is_started_once_and_replaced_when_it_died() -> None:
     lab = Lab()
     lab.keeper.publish("a", [port(8080), port(8080, "::")])
