@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from naru.network.plan import bridge_name, engine_key, table_name
+from naru.network.plan import bridge_name, engine_key, network_bridge_prefix, table_name
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # More than 1 where everything is slow, as in an emulated machine (tools/cgroup2-vm.sh).
@@ -210,6 +210,16 @@ class EngineLab:
             with contextlib.suppress(ApiError):
                 self.call("DELETE", f"/containers/{item['Id']}?force=1&v=1")
 
+    def remove_networks(self) -> None:
+        """Those of users."""
+        for item in self.json("GET", '/networks?filters={"type":["custom"]}'):
+            self.call("DELETE", f"/networks/{item['Id']}")
+
+    def links_inside(self, container: str) -> set[str]:
+        """The interfaces of a running container."""
+        inside = f"/proc/{self.inspect(container)['State']['Pid']}/net/dev"
+        return {line.split(":")[0].strip() for line in Path(inside).read_text().splitlines()[2:]}
+
     # -- what is left
 
     def bridge(self) -> str:
@@ -229,10 +239,18 @@ class EngineLab:
             with contextlib.suppress(FileNotFoundError):
                 found += [f"{folder}/{name}" for name in os.listdir(self.exec_root / folder)]
         bridge = self.bridge()
+        own = network_bridge_prefix(bridge.removeprefix("naru-"))
         for path in Path("/sys/class/net").glob("*/master"):
             with contextlib.suppress(FileNotFoundError):  # it went meanwhile
-                if os.path.basename(os.readlink(path)) == bridge:
+                master = os.path.basename(os.readlink(path))
+                if master == bridge or master.startswith(own):
                     found.append(f"link {path.parent.name}")
+        networks = {item["Id"][:6] for item in self.json("GET", "/networks")}
+        found += [
+            f"bridge {path.name}"
+            for path in Path("/sys/class/net").glob(f"{own}*")
+            if path.name.removeprefix(own) not in networks
+        ]
         key = bridge.removeprefix("naru-")
         for group in control_groups(f"naru-{key}"):
             found += [f"cgroup {path}" for path in group.glob("*/")]
@@ -261,7 +279,10 @@ class EngineLab:
                 for number in listed.read_text().split():
                     os.kill(int(number), signal.SIGKILL)
         self._kill_monitors()
+        self._kill_lock_holders()
+        bridges = Path("/sys/class/net").glob(f"{network_bridge_prefix(key)}*")
         for words in (
+            *(("ip", "link", "delete", path.name) for path in bridges),
             ("ip", "link", "delete", bridge_name(key)),
             ("nft", "delete", "table", "inet", table_name(key)),
         ):
@@ -275,6 +296,14 @@ class EngineLab:
             if target.startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", target], check=False, capture_output=True)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _kill_lock_holders(self) -> None:
+        """The relay and the name server of this engine, if a failed test left them."""
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            for fd in ("4", "5"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(f"{self.exec_root}/"):
+                        os.kill(int(pid), signal.SIGKILL)
 
     def _kill_monitors(self) -> None:
         """conmon processes of this engine that a failed test left."""

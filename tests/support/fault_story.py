@@ -21,15 +21,19 @@ WEB = "story-web"
 BRIEF = "story-brief"
 CHATTY = "story-chatty"
 MAPPED = "story-mapped"
+NET = "story-net"
 
 
 @dataclass
 class World:
-    """What clients were told. `containers`: name → allowed statuses ("absent" among them)."""
+    """What clients were told. `containers`: name → allowed statuses ("absent" among them);
+    `members`: whether WEB may be on NET."""
 
     containers: dict[str, set[str]] = field(default_factory=dict)
     images: dict[str, set[bool]] = field(default_factory=dict)
     volumes: dict[str, set[bool]] = field(default_factory=dict)
+    networks: dict[str, set[bool]] = field(default_factory=dict)
+    members: set[bool] = field(default_factory=lambda: {False})
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,34 @@ STORY = (
         lambda world: _set(world.containers, WEB, "running"),
     ),
     Step(
+        "network",
+        lambda lab: lab.call("POST", "/networks/create", {"Name": NET}),
+        lambda world: world.networks.update({NET: {True, False}}),
+        lambda world: world.networks.update({NET: {True}}),
+    ),
+    Step(
+        "connect",
+        lambda lab: lab.call(
+            "POST",
+            f"/networks/{NET}/connect",
+            {"Container": WEB, "EndpointConfig": {"GwPriority": 1, "Aliases": ["story"]}},
+        ),
+        lambda world: world.members.add(True),
+        lambda world: world.members.discard(False),
+    ),
+    Step(
+        "disconnect",
+        lambda lab: lab.call("POST", f"/networks/{NET}/disconnect", {"Container": WEB}),
+        lambda world: world.members.add(False),
+        lambda world: world.members.discard(True),
+    ),
+    Step(
+        "unnetwork",
+        lambda lab: lab.call("DELETE", f"/networks/{NET}"),
+        lambda world: world.networks.update({NET: {True, False}}),
+        lambda world: world.networks.update({NET: {False}}),
+    ),
+    Step(
         "commit",
         lambda lab: lab.call("POST", f"/commit?container={WEB}&repo=story&tag=kept"),
         lambda world: world.images.update({"story:kept": {True, False}}),
@@ -259,7 +291,7 @@ def tell(lab: EngineLab, world: World, *, stop_at_error: bool) -> str | None:
             try:
                 step.act(lab)
             except ApiError as error:
-                if error.status not in (304, 404, 409):
+                if error.status not in (304, 403, 404, 409):
                     raise
         step.after(world)
     return None
@@ -280,6 +312,14 @@ def check(lab: EngineLab, world: World) -> None:
     volumes = {item["Name"] for item in lab.json("GET", "/volumes")["Volumes"] or ()}
     for name, allowed_volume in world.volumes.items():
         assert (name in volumes) in allowed_volume, f"volume {name}: {name in volumes}"
+    networks = {item["Name"] for item in lab.json("GET", "/networks")}
+    for name, allowed_network in world.networks.items():
+        assert (name in networks) in allowed_network, f"network {name}: {name in networks}"
+    if found.get(WEB) == "running":
+        on = NET in lab.inspect(WEB)["NetworkSettings"]["Networks"]
+        assert on in world.members, f"{WEB} on {NET}: {on}"
+        inside = lab.links_inside(WEB)
+        assert inside == {"lo", "eth0", "eth1"} if on else inside == {"lo", "eth0"}, inside
 
 
 def clean_world(lab: EngineLab) -> None:
@@ -297,6 +337,7 @@ def clean_world(lab: EngineLab) -> None:
         shutil.rmtree(item["To"], ignore_errors=True)
     for item in lab.json("GET", "/volumes")["Volumes"] or ():
         lab.call("DELETE", f"/volumes/{item['Name']}?force=1")
+    lab.remove_networks()
     container = lab.run("true")
     assert lab.wait(container) == 0
     lab.call("DELETE", f"/containers/{container}")

@@ -264,8 +264,7 @@ async def test_traffic_flows_while_networks_come_and_go(lab: Lab) -> None:
     async with lab.engine() as network:
         await make(network, "a", "172.30.1.0/24")
         await make(network, "b", "172.30.2.0/24")
-        member, me = network.membership, container_id("web")
-        web = await member.attach(request("web", "8080:80", mode="a"))
+        web = await network.membership.attach(request("web", "8080:80", mode="a"))
         with serving(web.sandbox_path):
             failed = await asked_meanwhile(lab, lambda: come_and_go(network, endpoint()))
             assert failed == [], "the way out is the same all the time"

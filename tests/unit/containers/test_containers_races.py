@@ -76,6 +76,9 @@ class Recipe:
         self.go_on.set()
         self.trouble: OSError | None = None
 
+    def has_guests(self, identifier: str) -> bool:
+        return False
+
     async def launch(self, container: Container) -> Container:
         if self.trouble is not None:
             raise self.trouble
