@@ -68,8 +68,9 @@ class Loader:
                 read_layout, lambda name: archive.find(name) is not None, archive.read, platform
             )
             parents: dict[str, str] = {}
-            for source in sources:
-                async for message in self._load_image(spool, archive, source, quiet, parents):
+            for number, source in enumerate(sources, 1):
+                last = number == len(sources)
+                async for message in self._load_image(spool, archive, source, quiet, parents, last):
                     yield message
                 IMAGE_DONE()
             for image_id, parent in parents.items():
@@ -82,6 +83,7 @@ class Loader:
         source: ImageSource,
         quiet: bool,
         parents: dict[str, str],
+        last: bool,
     ) -> AsyncIterator[Message]:
         raw = archive.read(source.config, CONFIG_LIMIT_BYTES)
         image_id = digest_of(raw)
@@ -96,6 +98,8 @@ class Loader:
             jobs = self._layer_jobs(spool, archive, source, config)
             if jobs:
                 await _together(jobs)
+                if last:  # or the sync would write the spool to the disk as well
+                    await offload(spool.discard)
                 await self.layers.sync()
             LAYERS_DONE()
             for job in jobs if not quiet else ():

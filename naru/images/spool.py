@@ -15,6 +15,7 @@ from naru.storage.archive import compression
 from naru.storage.disk import explained
 
 _WRITE_BYTES = 1 << 20
+_PARTS_AT_ONCE = 1000  # of the 1,024 that a call may have
 
 
 def temporary_file(directory: str) -> int:
@@ -40,6 +41,10 @@ class Spool:
     def form(self) -> str:
         """How the body is compressed, by its first bytes."""
         return compression.detect(self.pread(0, 6))
+
+    def discard(self) -> None:
+        """Let go of the content before the file: what is not on the disk yet never gets there."""
+        os.ftruncate(self.fd, 0)
 
     def close(self) -> None:
         """Give the file up; harmless twice."""
@@ -77,8 +82,12 @@ async def receive(stream: AsyncIterator[bytes], directory: str) -> Spool:
 
 
 def _append(fd: int, parts: list[bytes]) -> None:
-    for part in parts:
-        write_all(fd, part)
+    """All of `parts`, many with one call: a client may send its body in little pieces."""
+    for at in range(0, len(parts), _PARTS_AT_ONCE):
+        some = parts[at : at + _PARTS_AT_ONCE]
+        written = os.writev(fd, some)
+        if written < sum(map(len, some)):
+            write_all(fd, b"".join(some)[written:])
 
 
 def inflate(spool: Spool, directory: str) -> Spool:
