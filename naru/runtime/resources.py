@@ -67,7 +67,9 @@ def kept(limits: HostConfig, host: HostFacts) -> HostConfig:
     if not has_swap_limit(host) and limits.memory > 0:
         gone["memory_swap"] = -1
     if not has_blkio_weight(host):
-        gone |= {"blkio_weight": 0, "blkio_weight_device": limits.blkio_weight_device and []}
+        gone["blkio_weight"] = 0
+    if not has_device_weight(host):
+        gone["blkio_weight_device"] = limits.blkio_weight_device and []
     if host.cgroup_version == 2:
         gone |= {"memory_swappiness": None, "oom_kill_disable": None}
         if limits.kernel_memory_tcp is not UNSET:
@@ -82,6 +84,13 @@ def has_swap_limit(host: HostFacts) -> bool:
 def has_blkio_weight(host: HostFacts) -> bool:
     """A matter of kernel and scheduler: a file is there, or it is not."""
     return not host.cgroup_files.isdisjoint(_WEIGHTS)
+
+
+def has_device_weight(host: HostFacts) -> bool:
+    """On version 2 the scheduler bfq alone takes a weight for one device."""
+    if host.cgroup_version == 2:
+        return "io.bfq.weight" in host.cgroup_files
+    return has_blkio_weight(host)
 
 
 def swap_limit(limits: Resources) -> int:
@@ -118,10 +127,9 @@ def block_io(
 ) -> dict[str, Any]:
     """`numbers`: the device (major, minor) behind each path, from `devices.block_numbers`."""
     section: dict[str, Any] = {}
-    weighted = has_blkio_weight(host)
-    if limits.blkio_weight and weighted:
+    if limits.blkio_weight and has_blkio_weight(host):
         section["weight"] = limits.blkio_weight
-    if limits.blkio_weight_device and weighted:
+    if limits.blkio_weight_device and has_device_weight(host):
         section["weightDevice"] = [
             {**_device(entry.path, numbers), "weight": entry.weight}
             for entry in limits.blkio_weight_device
@@ -139,7 +147,7 @@ def block_io(
 
 def block_paths(limits: Resources, host: HostFacts) -> list[str]:
     """Every path of a block device whose limits count on this host."""
-    weights = limits.blkio_weight_device if has_blkio_weight(host) else ()
+    weights = limits.blkio_weight_device if has_device_weight(host) else ()
     entries = [
         *(weights or ()),
         *(limits.blkio_device_read_bps or ()),

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from naru.base.errors import InvalidParameter, Unsupported
 from naru.runtime import devices
 from naru.runtime.facts import RLIMITS, HostFacts
-from naru.runtime.resources import has_blkio_weight, has_swap_limit
+from naru.runtime.resources import has_blkio_weight, has_device_weight, has_swap_limit
 from naru.spec.engine.container_config import Resources
 
 MIN_MEMORY_BYTES = 6 << 20
@@ -175,10 +175,11 @@ def _block_io(limits: Resources, host: HostFacts) -> list[str]:
             )
         elif not 10 <= limits.blkio_weight <= 1000:
             raise InvalidParameter("Range of blkio weight is from 10 to 1000")
+    by_device = has_device_weight(host)
     for entry in limits.blkio_weight_device or ():
-        if supported and not 10 <= entry.weight <= 1000:
+        if by_device and not 10 <= entry.weight <= 1000:
             raise InvalidParameter(f"Range of blkio weight is from 10 to 1000: {entry.path}")
-    if limits.blkio_weight_device and not supported:
+    if limits.blkio_weight_device and not by_device:
         warnings.append(
             f"Your kernel does not support Block I/O weight_device {_NOT_MOUNTED}. "
             "Weight-device discarded."

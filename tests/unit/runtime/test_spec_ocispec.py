@@ -300,6 +300,9 @@ def test_what_a_host_cannot_do_is_not_kept() -> None:
         True,
         1,
     )
+    assert second.blkio_weight_device == []  # version 2 has these with bfq alone
+    bfq = replace(V2, cgroup_files=V2.cgroup_files | {"io.bfq.weight"})
+    assert kept(asked, bfq).blkio_weight_device == asked.blkio_weight_device
     for version in (V1, V2):
         bare = kept(asked, replace(version, cgroup_files=frozenset()))
         assert (bare.memory_swap, bare.blkio_weight, bare.blkio_weight_device) == (-1, 0, [])
