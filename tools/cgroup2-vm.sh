@@ -20,7 +20,7 @@ init=${NARU_VM_INIT:-systemd}
 fail() { echo "cgroup2-vm: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || fail "a disk with devices is made here: run it as root"
 [[ $init == systemd || $init == plain ]] || fail "NARU_VM_INIT is systemd or plain, not '$init'"
-[ "$limit_s" -ge 180 ] || fail "NARU_VM_TIME is at least 180: the machine boots for a minute where it is emulated"
+[ "$limit_s" -ge 240 ] || fail "NARU_VM_TIME is at least 240: the machine boots for a minute where it is emulated"
 [ -x .venv/bin/python ] || fail "run 'make setup-dev' first"
 
 missing=()
@@ -97,7 +97,7 @@ commands=$work/commands
     selection=("$@")
     [ $# -gt 0 ] || mapfile -t selection < <(grep -v '^#' "$guest/tests")
     # Interrupted in time, pytest still tells what failed.
-    echo "timeout --signal=INT --kill-after=20 $((limit_s - 120)) .venv/bin/python -m pytest -v --color=no" \
+    echo "timeout --signal=INT --kill-after=80 $((limit_s - 150)) .venv/bin/python -m pytest -v --color=no" \
       "-p no:cacheprovider -rfE $(printf '%q ' "${selection[@]}")"
   fi
 } >"$commands"
