@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run stop test test-cgroup2 lint format bench lock clean
+.PHONY: help setup setup-dev run stop test test-cgroup2 lint format bench lock clean try-real
 
 help:  ## show these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,9 @@ format: setup-dev
 
 bench: setup-dev  ## measure; beside a reference Docker where REFERENCE_DOCKER_HOST names one
 	@$(BIN)/python bench/run.py
+
+try-real: setup  ## MariaDB, Redis, nginx and fail2ban from Debian's packages, killed in the middle
+	@tools/try-real.sh
 
 lock: setup-dev  ## renew the lock files from pyproject.toml
 	@tools/lock.sh

@@ -78,12 +78,13 @@ class Lab:
         bip: str = "",
         keep: dict[str, Attachment] | None = None,
         problems: int = 0,
+        honour: bool = False,
     ) -> AsyncIterator[NetworkService]:
         """A NetworkService with its own root; entering reconciles, leaving closes."""
         root = os.path.join(self.root, name)
         os.makedirs(root, exist_ok=True)
         db = Database.open(os.path.join(root, "db"))
-        options = NetworkOptions(root, key=name, bip=bip)
+        options = NetworkOptions(root, key=name, bip=bip, honour_host_firewall=honour)
         nft = Nft()
         spawner = Spawner()
         service = NetworkService(
