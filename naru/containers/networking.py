@@ -6,7 +6,7 @@ The record's `networks` say on which networks it is; a running one's also what i
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from naru.base.errors import Forbidden, NotFound
+from naru.base.errors import Forbidden, InvalidParameter, NotFound
 from naru.base.failpoints import declare
 from naru.base.undo import Undo
 from naru.containers import publish_sources
@@ -110,14 +110,15 @@ async def connect(deps: Deps, ref: str, network: str, asked: EndpointSettings | 
 async def disconnect(deps: Deps, ref: str, network: str, *, force: bool = False) -> None:
     """Take a container off a network, at once when it runs.
 
-    Raises: NotFound, Forbidden, Internal. `force`: in Docker a stale endpoint may be named.
+    Raises: NotFound, Forbidden, Internal. `force` is for containers that the engine lost: here it
+    only changes the text.
     """
     try:
         identifier = deps.store.find(ref).id
-    except NotFound as error:
+    except NotFound:
         deps.network.inspect(network)
         if force:
-            raise NotFound(f"endpoint {ref} not found") from error
+            raise NotFound(f"endpoint {ref} not found") from None
         raise
     async with deps.store.lock(identifier):
         container = deps.store.find(identifier)
@@ -146,7 +147,7 @@ def _connected_name(deps: Deps, container: Container, network: str) -> str:
 
 
 def _check_connect(container: Container, name: str) -> None:
-    """Raises: Forbidden, with Docker's words."""
+    """Raises: Forbidden, InvalidParameter, with Docker's words."""
     mode = container.host_config.network_mode
     if container.state.status in ("removing", "dead"):
         raise Forbidden(
@@ -159,14 +160,14 @@ def _check_connect(container: Container, name: str) -> None:
             "connected to any other network"
         )
     if name == "host":
-        raise Forbidden(
+        raise InvalidParameter(
             "cannot connect container to host network - container must be created in host "
             "network mode"
         )
     if name in container.networks:
         raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
     if container.networks and ("none" in container.networks or name == "none"):
-        raise Forbidden(
+        raise InvalidParameter(
             "container cannot be connected to multiple networks with one of the networks in "
             "private (none) mode"
         )

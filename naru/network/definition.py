@@ -10,10 +10,10 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from msgspec import structs
 
 from naru.base.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
-from naru.network import drivers, validate
+from naru.network import drivers
 from naru.network.ipam import Subnet
 from naru.network.model import Network, Pool
-from naru.network.validate import PREDEFINED
+from naru.network.validate import PREDEFINED, joined
 from naru.spec.engine.network import IPAMConfig, NetworkCreate
 
 _NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}\Z")
@@ -105,7 +105,10 @@ def _from_configuration(body: NetworkCreate, find: Callable[[str], Network]) -> 
     except (NotFound, Conflict) as error:
         raise NotFound(f'configuration network "{source}" does not exist') from error
     if not configuration.config_only:
-        raise Forbidden(f"{source} is not a configuration network (made with --config-only)")
+        raise NotFound(
+            f'configuration network "{source}" does not exist: {source} was not made with '
+            "--config-only"
+        )
     ipam = body.ipam
     own_ipam = ipam is not None and (ipam.config or ipam.options)
     if own_ipam or body.options or body.labels or body.enable_ipv6 or body.internal:
@@ -149,7 +152,7 @@ def _pools(configs: Iterable[IPAMConfig]) -> tuple[Pool, ...]:
             if _overlap(pool, other):
                 problems.append(f"subnets {other.subnet} and {pool.subnet} overlap")
     if problems:
-        raise InvalidParameter(validate.joined(problems, "invalid network config"))
+        raise InvalidParameter("invalid network config:\n" + joined(problems))
     return tuple(pools)
 
 

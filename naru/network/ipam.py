@@ -138,8 +138,7 @@ class AddressSpace:
         candidate = self._next
         for _ in range(min(size, len(self._used) + 1)):
             if candidate not in self._used:
-                self._used.add(candidate)
-                self._next = candidate + 1 if candidate < self._last else self._first
+                self._take(candidate)
                 return self._kind(candidate)
             candidate = candidate + 1 if candidate < self._last else self._first
         raise Conflict(
@@ -147,15 +146,20 @@ class AddressSpace:
             f"{self.subnet}"
         )
 
-    def reserve(self, address: Address) -> bool:
-        """Take `address` itself; False when it is in use or not a host's in this subnet. What is
-        given next without being asked for stays the same."""
+    def reserve(self, address: Address, *, follow: bool = False) -> bool:
+        """Take `address` itself; False when it is in use or not a host's in this subnet.
+
+        `follow`: the next one is looked for behind it, as if it had been given in turn.
+        """
         number = int(address)
         if address.version != self.subnet.version:
             return False
         if number in self._used or not self._lowest <= number <= self._highest:
             return False
-        self._used.add(number)
+        if follow:
+            self._take(number)
+        else:
+            self._used.add(number)
         return True
 
     def release(self, address: Address) -> None:
@@ -167,6 +171,11 @@ class AddressSpace:
     def __len__(self) -> int:
         """How many addresses endpoints hold."""
         return len(self._used) - len(self._kept)
+
+    def _take(self, number: int) -> None:
+        self._used.add(number)
+        if self._first <= number <= self._last:
+            self._next = number + 1 if number < self._last else self._first
 
 
 def space_of(pool: Pool) -> AddressSpace:

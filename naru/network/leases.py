@@ -41,7 +41,9 @@ class Leases:
         ):
             if not text:
                 continue
-            if pool is None or not self._space(network, pool).reserve(ip_address(text)):
+            if pool is None or not self._space(network, pool).reserve(
+                ip_address(text), follow=True
+            ):
                 for address in taken:
                     self._give_back(network, address)
                 subnet = "" if pool is None else pool.subnet

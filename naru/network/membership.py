@@ -45,7 +45,8 @@ class Membership:
             problems = [] if network is None else validate.address_problems(network, asked)
             if problems:
                 raise InvalidParameter(
-                    f"invalid config for network {name}: {validate.joined(problems)}"
+                    f"invalid config for network {name}: invalid endpoint settings:\n"
+                    + validate.joined(problems)
                 )
 
     async def attach(self, request: AttachRequest) -> Attachment:
@@ -110,11 +111,11 @@ class Membership:
         InvalidParameter with Docker's text."""
         network = self._networks.find(ref)
         if network.config_only:
-            raise Forbidden(f"cannot connect container to config-only network {network.name}")
+            raise Forbidden("cannot create endpoint on configuration-only network")
         problems = validate.endpoint_problems(network.name, asked)
         problems += validate.address_problems(network, asked)
         if problems:
-            raise InvalidParameter(validate.joined(problems))
+            raise InvalidParameter("invalid endpoint settings:\n" + validate.joined(problems))
         return network.name
 
     async def connect(self, container_id: str, name: str, asked: EndpointSettings) -> Attachment:

@@ -23,7 +23,7 @@ from naru.kernel.netlink.client import Netlink
 from naru.kernel.threads import offload
 from naru.network import drivers, plan, validate
 from naru.network.bridges import Bridges
-from naru.network.ipam import Address, Subnet, choose_subnet, parse_bip, ula_pool
+from naru.network.ipam import Address, Subnet, choose_subnet, parse_bip, space_of, ula_pool
 from naru.network.model import Network, NetworkOptions, Pool
 from naru.storage.metadata import Database
 
@@ -240,12 +240,7 @@ def _overlap(one: Subnet, other: Subnet) -> bool:
 
 
 def _gateway(pool: Pool) -> Address:
-    """The gateway asked for, else the first host's address that is not kept for somebody."""
+    """The gateway asked for, else the first address of the range that is not kept for somebody."""
     if pool.gateway:
         return ip_address(pool.gateway)
-    kept = {ip_address(text) for text in pool.aux.values()}
-    subnet = ip_network(pool.subnet)
-    for number in range(1, len(kept) + 2):
-        if subnet[number] not in kept:
-            return subnet[number]
-    raise AssertionError("more addresses are kept than there are names")
+    return space_of(pool).allocate()

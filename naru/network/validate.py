@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from naru.base.errors import InvalidParameter
 from naru.network import bindings
-from naru.network.model import Network
+from naru.network.model import Network, Pool
 from naru.spec.engine.container_config import (
     EndpointIPAMConfig,
     EndpointSettings,
@@ -76,14 +76,14 @@ def _check_endpoint(name: str, settings: EndpointSettings) -> None:
         normal_mac(settings.mac_address)
     problems = endpoint_problems(name, settings)
     if problems:
-        raise InvalidParameter(f"invalid config for network {name}: {joined(problems)}")
+        raise InvalidParameter(
+            f"invalid config for network {name}: invalid endpoint settings:\n" + joined(problems)
+        )
 
 
-def joined(problems: Sequence[str], what: str = "invalid endpoint settings") -> str:
-    """All of them in one text, as Docker joins errors."""
-    if len(problems) == 1:
-        return f"{what}:\n{problems[0]}"
-    return f"{what}:\n" + "\n".join(f"* {problem}" for problem in problems)
+def joined(problems: Sequence[str]) -> str:
+    """Several problems as Docker lists them."""
+    return problems[0] if len(problems) == 1 else "\n".join(f"* {item}" for item in problems)
 
 
 def endpoint_problems(name: str, settings: EndpointSettings) -> list[str]:
@@ -119,14 +119,14 @@ def address_problems(network: Network, settings: EndpointSettings) -> list[str]:
         (ipam.ipv4_address if ipam is not None else "", network.pool4),
         (ipam.ipv6_address if ipam is not None else "", network.pool6),
     ):
-        if not text or not _is_address(text, 0) or network.name in PREDEFINED:
+        if not text:
             continue
-        if pool is None or not pool.asked:
+        if network.name not in PREDEFINED and (pool is None or not pool.asked):
             problems.append(
                 "user specified IP address is supported only when connecting to networks with "
                 "user configured subnets"
             )
-        elif ip_address(text) not in ip_network(pool.subnet):
+        elif pool is None or not _is_address(text, 0) or not _within(text, pool):
             problems.append(f"no configured subnet or ip-range contain the IP address {text}")
     return problems
 
@@ -160,6 +160,10 @@ def _option_problems(options: Mapping[str, str]) -> list[str]:
         else:
             problems.append(f"driver option {name!r} of an endpoint is not supported")
     return problems
+
+
+def _within(text: str, pool: Pool) -> bool:
+    return ip_address(text) in ip_network(pool.subnet)
 
 
 def _is_address(text: str, version: int) -> bool:

@@ -49,12 +49,21 @@ def matches(network: NetworkResource, filters: Filters, used: Collection[str] = 
             raise InvalidParameter(f"invalid filter: 'type'='{kind}'")
         if (kind == "builtin") != (network.name in _PREDEFINED):
             return False
-    dangling = parse_bool(filters, "dangling")
+    dangling = _dangling(filters)
     if dangling is not None and dangling != (
         network.name not in _PREDEFINED and network.id not in used
     ):
         return False
     return matches_labels(filters.get("label", ()), network.labels or {})
+
+
+def _dangling(filters: Filters) -> bool | None:
+    try:
+        return parse_bool(filters, "dangling")
+    except InvalidParameter as error:
+        raise InvalidParameter(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        ) from error
 
 
 def _found(pattern: str, name: str) -> bool:

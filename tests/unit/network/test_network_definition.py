@@ -228,7 +228,7 @@ def test_a_missing_configuration_and_what_is_none() -> None:
     with pytest.raises(NotFound, match='configuration network "gone" does not exist'):
         draft(NetworkCreate(name="mine", config_from=ConfigReference(network="gone")), known)
     plain = Network(id="1", name="conf", driver="bridge", created_ns=0)
-    with pytest.raises(Forbidden, match="conf is not a configuration network"):
+    with pytest.raises(NotFound, match="does not exist: conf was not made with --config-only"):
         draft(
             NetworkCreate(name="mine", config_from=ConfigReference(network="conf")), lambda _: plain
         )

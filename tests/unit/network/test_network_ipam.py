@@ -206,3 +206,11 @@ def test_pools_may_be_of_both_families() -> None:
     assert found == [(IPv4Network("10.0.0.0/8"), 24), (IPv6Network("fd00:1::/48"), 64)]
     with pytest.raises(InvalidParameter, match="invalid address pool 'fd00:1::/48'"):
         parse_pools([("fd00:1::/48", 127)])
+
+
+def test_only_what_was_given_in_turn_moves_the_turn_on() -> None:
+    pool = space("10.9.0.0/24")
+    assert pool.reserve(IPv4Address("10.9.0.77"))
+    assert str(pool.allocate()) == "10.9.0.2"
+    assert pool.reserve(IPv4Address("10.9.0.80"), follow=True)
+    assert str(pool.allocate()) == "10.9.0.81"

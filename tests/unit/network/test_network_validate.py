@@ -161,7 +161,9 @@ def test_wishes_for_an_endpoint(settings: EndpointSettings, problem: str | None)
             wanting("10.9.0.5"),
             "user specified IP address is supported only",
         ),
-        (subnet("bridge"), wanting("10.8.0.5"), None),
+        (subnet("bridge"), wanting("10.9.0.5"), None),
+        (subnet("bridge"), wanting("10.8.0.5"), "no configured subnet or ip-range contain"),
+        (subnet(), wanting("x"), "no configured subnet or ip-range contain the IP address x"),
     ],
 )
 def test_addresses_that_a_network_can_give(
