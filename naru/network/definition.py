@@ -186,6 +186,13 @@ def _pool(config: IPAMConfig, problems: list[str]) -> Pool | None:
         for name, text in (config.auxiliary_addresses or {}).items()
         if (address := _inside(f"auxiliary address {name}", text, subnet, problems))
     }
+    taken = {gateway}
+    for name, address in aux.items():
+        if address in taken:
+            raise Forbidden(
+                f"failed to allocate secondary ip address ({name}:{address}): Address already in use"
+            )
+        taken.add(address)
     return Pool(
         subnet=str(subnet),
         gateway=gateway,

@@ -156,6 +156,15 @@ def test_addresses_that_cannot_be(config: dict[str, object], text: str) -> None:
     assert text in caught.value.message
 
 
+@pytest.mark.parametrize("aux", [{"r": "10.9.0.5"}, {"r": "10.9.0.6", "s": "10.9.0.6"}])
+def test_an_address_is_kept_for_one_thing_only(aux: dict[str, str]) -> None:
+    config = IPAMConfig(subnet="10.9.0.0/16", gateway="10.9.0.5", auxiliary_addresses=aux)
+    with pytest.raises(
+        Forbidden, match=r"secondary ip address \([rs]:10\.9\.0\.[56]\): Address al"
+    ):
+        subnets(config)
+
+
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(InvalidParameter) as caught:
         subnets(IPAMConfig(subnet="x"), IPAMConfig(subnet="10.9.0.0/16", gateway="y"))
