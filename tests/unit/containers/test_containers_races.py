@@ -85,12 +85,19 @@ class Recipe:
         self.starts += 1
         return replace(container, state=State(status="running", pid=5, started_ns=1_000))
 
+    def has_guests(self, _identifier: str) -> bool:
+        return False
+
     async def clear(self, _identifier: str) -> None:
         self.clearing.set()
         await self.go_on.wait()
 
     def track_log(self, _container: Container) -> None:
         """No log."""
+
+
+async def _nothing(*_: object, **__: object) -> None:
+    """Nobody asks for names here."""
 
 
 class House:
@@ -107,7 +114,7 @@ class House:
             tasks=self.tasks,
             emit=lambda _type, action, _actor, _attributes: self.events.append(action),
             settings=SimpleNamespace(stop_timeout_s=10.0),
-            network=SimpleNamespace(rename=lambda *_: None),
+            network=SimpleNamespace(membership=SimpleNamespace(health=_nothing, rename=_nothing)),
         )
         self.waits = Waits(self.store)
         self.life = Lifecycle(cast(Any, self.deps), cast(Any, self.recipe), self.waits)
