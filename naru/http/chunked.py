@@ -21,6 +21,15 @@ class LengthDecoder:
         self._left = length_bytes
         self.done = length_bytes == 0
 
+    @property
+    def left_bytes(self) -> int:
+        return self._left
+
+    def pass_by(self, size: int) -> None:
+        """Count `size` bytes of payload that went another way."""
+        self._left -= size
+        self.done = self._left == 0
+
     def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Payload parts in `data`, and what follows the body."""
         if len(data) < self._left:

@@ -10,6 +10,7 @@ it, costs the connection (DISCARD reads a little more, so that the answer arrive
 """
 
 import asyncio
+import contextlib
 import logging
 import select
 import socket
@@ -24,6 +25,7 @@ from naru.http.chunked import ChunkedDecoder, LengthDecoder
 from naru.http.encode import HeadEncoder
 from naru.http.head import parse_head
 from naru.http.message import Answer, BadMessage, Hijack, Peer, Request, Response, Stream
+from naru.http.pour import move
 from naru.http.streams import ClientGone, Input, Output
 
 log = logging.getLogger("naru.http")
@@ -112,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._made = False
         self._throttled = False
         self._hangup: select.epoll | None = None
+        self._pouring: socket.socket | None = None
 
     # -- asyncio's side ---------------------------------------------------------------------
 
@@ -166,6 +169,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._phase = Phase.CLOSED
         self._output.lost()
+        if self._pouring is not None:  # wakes who waits for it, and tells the client
+            with contextlib.suppress(OSError):
+                self._pouring.shutdown(socket.SHUT_RDWR)
         if self._input is not None:
             self._input.fail(ClientGone("the client closed the connection"))
         if self._task is not None and self._cancel_on_loss:
@@ -308,6 +314,29 @@ class Connection(asyncio.Protocol):
             self._input.feed_eof()
             self._phase = Phase.BUSY
             self._buffer = rest
+
+    async def pour_body(self, pipe: int) -> bool:
+        """Move the body's rest to `pipe` within the kernel; False where that cannot be."""
+        decoder = self._decoder
+        if not isinstance(decoder, LengthDecoder) or self.peer.kind != "unix" or self._eof:
+            return False
+        self.pause_input()
+        with self._transport.get_extra_info("socket").dup() as self._pouring:
+            try:
+                while self._phase is Phase.BODY and not decoder.done:
+                    moved = await move(self._pouring.fileno(), pipe, decoder.left_bytes)
+                    if not moved:
+                        raise ClientGone("the client closed the connection amid the body")
+                    decoder.pass_by(moved)
+                    await asyncio.sleep(0)  # others have their turn
+            finally:
+                self._pouring = None
+        if self._phase is not Phase.BODY or self._input is None:
+            raise ClientGone("the client closed the connection")
+        self._phase = Phase.BUSY
+        self._input.feed_eof()
+        self.resume_input()
+        return True
 
     def _refuse(self, error: BadMessage) -> None:
         """Answer broken HTTP; where the next request starts is unknown, so we close."""

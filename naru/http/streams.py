@@ -21,6 +21,7 @@ class ClientGone(ConnectionError):
 class _Flow(Protocol):
     def pause_input(self) -> None: ...
     def resume_input(self) -> None: ...
+    async def pour_body(self, pipe: int) -> bool: ...
 
 
 class Input:
@@ -90,6 +91,16 @@ class Input:
             self._paused = False
             self._flow.resume_input()
         return data
+
+    async def pour(self, pipe: int) -> bool:
+        """Let the kernel move the rest to a pipe that does not block; whether it did.
+
+        It does not when there are bytes to `read` first, nor for every kind of body.
+        Raises: ClientGone, BrokenPipeError.
+        """
+        if self._chunks or self._ended:
+            return False
+        return await self._flow.pour_body(pipe)
 
     def take_rest(self) -> bytes:
         """What arrived and was not read; the buffer is empty after."""

@@ -5,11 +5,18 @@ import contextlib
 import fcntl
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 _PIPE_BYTES = 1 << 20
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Pourable(Protocol):
+    """A stream whose rest the kernel may move into a pipe; `pour` says whether it did."""
+
+    async def pour(self, pipe: int) -> bool: ...
 
 
 def first_error(group: ExceptionGroup[Exception]) -> Exception:
@@ -32,6 +39,8 @@ async def through_pipe(stream: AsyncIterator[bytes], consume: Callable[[int], Aw
         try:
             async for chunk in stream:
                 await write_pipe(writing, chunk)
+                if isinstance(stream, Pourable):
+                    await stream.pour(writing)
         except BrokenPipeError:
             return
         finally:

@@ -6,7 +6,7 @@ Spec: Engine API 1.51, ContainerArchiveInfo, ContainerArchive, PutContainerArchi
 from naru.base.errors import InvalidParameter
 from naru.engine.api.call import Call
 from naru.engine.api.router import Route
-from naru.engine.api.streams import body_chunks, bytes_stream
+from naru.engine.api.streams import Body, bytes_stream
 from naru.http.message import Answer, Response
 from naru.storage.copy.stat import PathStat
 
@@ -40,7 +40,7 @@ async def put(call: Call) -> Answer:
     await call.services.containers.copying.put(
         call.name,
         _path(call),
-        body_chunks(call.stream()),
+        Body(call.stream()),
         no_overwrite_dir_non_dir=call.flag("noOverwriteDirNonDir"),
         copy_owner=call.flag("copyUIDGID"),
     )

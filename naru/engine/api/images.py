@@ -10,7 +10,13 @@ import msgspec
 from naru.base.errors import InvalidParameter, Unsupported
 from naru.engine.api.call import Call, json_answer
 from naru.engine.api.router import Route
-from naru.engine.api.streams import body_chunks, bytes_stream, failed_progress, progress_stream
+from naru.engine.api.streams import (
+    Body,
+    body_chunks,
+    bytes_stream,
+    failed_progress,
+    progress_stream,
+)
 from naru.http.message import Answer, Response
 from naru.images.archive import TruncatedArchive
 from naru.images.listing import LIST_FILTERS, PRUNE_FILTERS
@@ -93,7 +99,7 @@ async def create(call: Call) -> Answer:
     if source != "-":
         raise Unsupported(f"fromSrc={source}: importing from a URL is not offered, only from '-'")
     messages = call.services.images.import_(
-        body_chunks(call.stream()),
+        Body(call.stream()),
         repository=call.text("repo"),
         tag=call.text("tag"),
         message=call.text("message"),

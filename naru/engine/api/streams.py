@@ -17,6 +17,29 @@ from naru.http.streams import Input
 TAR = b"Content-Type: application/x-tar\r\n"
 
 
+class Body:
+    """The request's body as it arrives, which may also be poured into a pipe.
+
+    Raises: ClientGone when it is cut short.
+    """
+
+    def __init__(self, source: Input) -> None:
+        self._source = source
+
+    def __aiter__(self) -> "Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._source.read()
+        if not data:
+            raise StopAsyncIteration
+        return data
+
+    async def pour(self, pipe: int) -> bool:
+        """See `Input.pour`."""
+        return await self._source.pour(pipe)
+
+
 async def body_chunks(source: Input) -> AsyncGenerator[bytes, None]:
     """The request's body as it arrives. Raises: ClientGone when it is cut short."""
     while data := await source.read():
