@@ -57,22 +57,24 @@ class ChunkedDecoder:
         parts: list[bytes] = []
         rest = self._buffer + data if self._buffer else data
         self._buffer = b""
-        while rest and not self.done:
+        at, end = 0, len(rest)
+        while at < end and not self.done:
             if self._left:
-                part, rest = rest[: self._left], rest[self._left :]
+                part = rest[at : at + self._left]
+                at += len(part)
                 self._left -= len(part)
                 self._expect_crlf = not self._left
                 parts.append(part)
                 continue
-            line, found, after = rest.partition(b"\r\n")
-            if not found:
-                if len(rest) > _LINE_LIMIT:
+            found = rest.find(b"\r\n", at)
+            if found < 0:
+                if end - at > _LINE_LIMIT:
                     raise BadMessage(400, "malformed chunked body: a line is too long")
-                self._buffer = rest
+                self._buffer = rest[at:]
                 return parts, b""
-            rest = after
-            self._line(line)
-        return parts, rest
+            self._line(rest[at:found])
+            at = found + 2
+        return parts, rest[at:]
 
     def _line(self, line: bytes) -> None:
         if self._expect_crlf:

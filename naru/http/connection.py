@@ -35,6 +35,7 @@ _KEEP_ALIVE = (
     (socket.TCP_KEEPINTVL, 15),
     (socket.TCP_KEEPCNT, 4),
 )
+_UNCOPIED_BYTES = 1 << 16
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -78,7 +79,11 @@ class _ChunkedWriter:
         self._output = output
 
     async def write(self, data: bytes) -> None:
-        if data:
+        if len(data) >= _UNCOPIED_BYTES:
+            self._output.push(b"%x\r\n" % len(data))
+            self._output.push(memoryview(data))
+            await self._output.write(b"\r\n")
+        elif data:
             await self._output.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
@@ -308,8 +313,8 @@ class Connection(asyncio.Protocol):
             self._input.fail(error)
             self._phase, self._closing = Phase.DISCARD, True
             return
-        for part in parts:
-            self._input.feed(part)
+        if parts:
+            self._input.feed(b"".join(parts) if parts[1:] else parts[0])
         if self._decoder.done:
             self._input.feed_eof()
             self._phase = Phase.BUSY

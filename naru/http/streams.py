@@ -142,7 +142,7 @@ class Output:
     def congested(self) -> bool:
         return self._paused
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: bytes | memoryview) -> None:
         """Hand over without waiting; nothing happens when the client is gone."""
         if not self._gone:
             self._transport.write(data)

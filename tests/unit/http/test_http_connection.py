@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from naru.base.tasks import TaskRegistry
+from naru.http.chunked import ChunkedDecoder
 from naru.http.connection import Limits, tune
 from naru.http.encode import HeadEncoder
 from naru.http.message import Answer, Duplex, Hijack, Request, Response, Stream, Writer
@@ -17,6 +18,7 @@ from naru.http.server import Listener, Server
 
 GET = b"GET %b HTTP/1.1\r\nHost: d\r\n\r\n"
 DEADLINE_S = 5.0
+PIECES = [bytes([number]) * size for number, size in enumerate((1, 65535, 65536, 0, 3_000_001, 7))]
 
 
 class App:
@@ -47,6 +49,8 @@ class App:
                 return Response(200, b"slow")
             case "/ticks":
                 return Stream(self.ticks)
+            case "/pieces":
+                return Stream(self.pieces)
             case "/flood":
                 return Stream(self.flood)
             case "/raw":
@@ -61,6 +65,10 @@ class App:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+
+    async def pieces(self, out: Writer) -> None:
+        for piece in PIECES:
+            await out.write(piece)
 
     async def flood(self, out: Writer) -> None:
         while True:
@@ -132,6 +140,18 @@ def test_requests_one_after_the_other_and_pipelined(tmp_path: Path) -> None:
         said += await reader.readuntil(b"now")
         assert said.count(b"HTTP/1.1 200") == 3
         writer.close()
+
+    play(tmp_path, case)
+
+
+def test_pieces_of_any_size_come_in_chunks(tmp_path: Path) -> None:
+    async def case(bench: Bench) -> None:
+        said = await bench.ask(b"GET /pieces HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+        head, _, body = said.partition(b"\r\n\r\n")
+        assert b"Transfer-Encoding: chunked" in head
+        decoder = ChunkedDecoder()
+        parts, rest = decoder.feed(body)
+        assert (b"".join(parts), rest, decoder.done) == (b"".join(PIECES), b"", True)
 
     play(tmp_path, case)
 
