@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 
 PIECE_BYTES = 1 << 20
 
@@ -16,8 +17,16 @@ async def move(source: int, pipe: int, most: int) -> int:
         try:
             return os.splice(source, pipe, min(most, PIECE_BYTES), flags=os.SPLICE_F_MOVE)
         except BlockingIOError:  # it does not say of which of the two
-            await _ready(pipe, writing=True)
-            await _ready(source, writing=False)
+            if _has_room(pipe):
+                await _ready(source, writing=False)
+            else:
+                await _ready(pipe, writing=True)
+
+
+def _has_room(pipe: int) -> bool:
+    asked = select.poll()
+    asked.register(pipe, select.POLLOUT)
+    return bool(asked.poll(0))
 
 
 async def _ready(fd: int, *, writing: bool) -> None:
