@@ -69,6 +69,8 @@ class Config:
     no_new_privileges: bool
     userns_remap: str
     labels: tuple[str, ...]
+    plugin_dirs: tuple[str, ...]
+    plugin_timeout: int
     shutdown_timeout: int
     live_restore: bool
 

@@ -87,6 +87,10 @@ OPTIONS = (
            metavar="USER[:GROUP]"),
     Option("labels", "list", "--label", "labels", "label of the engine, shown by info",
            reloadable=True, metavar="KEY=VALUE"),
+    Option("plugin_dirs", "list", "--plugin-dir", "plugin-dirs", "where volume plugins are looked "
+           "for, instead of Docker's directories", metavar="DIR"),
+    Option("plugin_timeout", "int", "--plugin-timeout", "plugin-timeout",
+           "seconds that a call of a plugin may take", 30, metavar="SECONDS"),
     Option("shutdown_timeout", "int", "--shutdown-timeout", "shutdown-timeout",
            "seconds that requests under way may take when the engine ends (6 at most)", 6, True,
            metavar="SECONDS"),

@@ -51,6 +51,7 @@ from naru.storage.metadata import Database
 from naru.storage.snapshots import Snapshots
 from naru.storage.volumes.backups import Backups
 from naru.storage.volumes.copies import Copies
+from naru.storage.volumes.plugins import DEFAULT_DIRECTORIES, Plugins
 from naru.storage.volumes.service import Volumes
 from naru.storage.volumes.transfer import Transfers
 
@@ -149,12 +150,7 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
     db = Database.open(os.path.join(config.data_root, "metadata.db"))
     content = Content(os.path.join(config.data_root, "content"))
     snapshots = Snapshots(os.path.join(config.data_root, "snapshots"), workers)
-    volumes = Volumes(
-        os.path.join(config.data_root, "volumes"),
-        db,
-        events.emit,
-        mount_root=os.path.join(config.exec_root, "volumes"),
-    )
+    volumes = _volumes(config, db, events)
     images = ImageService(db, content, snapshots, events.emit)
     netlink, nft = Netlink(), Nft()
     network = NetworkService(db, netlink, nft, spawner, _network_options(config, key), events.emit)
@@ -196,6 +192,21 @@ async def wire(config: Config, tasks: TaskRegistry, nofile: tuple[int, int]) -> 
         spawner.close,
     ]
     return Engine(services, closers, containers, network, db, cgroups)
+
+
+def _volumes(config: Config, db: Database, events: EventBus) -> Volumes:
+    plugins = Plugins(
+        config.plugin_dirs or DEFAULT_DIRECTORIES,
+        timeout_s=float(config.plugin_timeout or 1),
+        own=(config.data_root, config.exec_root),
+    )
+    return Volumes(
+        os.path.join(config.data_root, "volumes"),
+        db,
+        events.emit,
+        mount_root=os.path.join(config.exec_root, "volumes"),
+        plugins=plugins,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ _naru_words() {
         "image") echo "build history import inspect list load ls prune pull push remove rm save tag" ;;
         "network") echo "connect create disconnect inspect list ls ports prune remove rm" ;;
         "system") echo "df doctor events info prune" ;;
-        "volume") echo "create inspect list ls prune remove rm" ;;
+        "volume") echo "clone create export import inspect list ls prune remove rename rm schedule snapshot" ;;
     esac
 }
 _naru_flags() {
@@ -125,13 +125,19 @@ _naru_flags() {
         "system events") echo "--filter -f --format --since --until --help" ;;
         "system info") echo "--format -f --help" ;;
         "system prune") echo "--all -a --filter --force -f --volumes --help" ;;
+        "volume clone") echo "--pause --help" ;;
         "volume create") echo "--driver -d --label --opt -o --help" ;;
+        "volume export") echo "--encrypt --gzip --output -o --passphrase-file --pause --zstd --help" ;;
+        "volume import") echo "--decrypt --input -i --passphrase-file --replace --help" ;;
         "volume inspect") echo "--format -f --help" ;;
         "volume list") echo "--filter -f --format --quiet -q --help" ;;
         "volume ls") echo "--filter -f --format --quiet -q --help" ;;
         "volume prune") echo "--all -a --filter --force -f --help" ;;
         "volume remove") echo "--force -f --help" ;;
+        "volume rename") echo "--help" ;;
         "volume rm") echo "--force -f --help" ;;
+        "volume schedule") echo "--at --every --keep --pause --to --help" ;;
+        "volume snapshot") echo "--pause --help" ;;
     esac
 }
 _naru_taking() {
@@ -312,6 +318,7 @@ _naru_names() {
         "network inspect") naru network ls --format '{{.Name}}' 2>/dev/null ;;
         "network remove") naru network ls --format '{{.Name}}' 2>/dev/null ;;
         "network rm") naru network ls --format '{{.Name}}' 2>/dev/null ;;
+        "volume export") naru volume ls -q 2>/dev/null ;;
         "volume inspect") naru volume ls -q 2>/dev/null ;;
         "volume remove") naru volume ls -q 2>/dev/null ;;
         "volume rm") naru volume ls -q 2>/dev/null ;;

@@ -7,13 +7,20 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from naru.base.errors import Unavailable
+from naru.base.errors import NotFound, Unavailable
 from naru.engine.api.call import NO_CONTENT, Call, json_answer
 from naru.engine.api.missing import NO_SWARM
 from naru.engine.api.router import Route
 from naru.http.message import Answer
 from naru.storage.volumes import upkeep
-from naru.storage.volumes.model import LIST_FILTERS, PRUNE_FILTERS, Volume, describe
+from naru.storage.volumes.model import (
+    LIST_FILTERS,
+    LOCAL,
+    PRUNE_FILTERS,
+    Volume,
+    describe,
+    select,
+)
 from naru.storage.volumes.service import Volumes
 
 
@@ -34,8 +41,20 @@ def shown(volumes: Volumes, volume: Volume) -> dict[str, Any]:
 
 async def list_volumes(call: Call) -> Answer:
     volumes = call.services.volumes
-    found = volumes.list(call.filters(LIST_FILTERS))
-    return json_answer({"Volumes": [shown(volumes, volume) for volume in found], "Warnings": None})
+    filters = call.filters(LIST_FILTERS)
+    remote, warnings = await volumes.plugins.list()
+    found = {volume.name: shown(volumes, volume) for volume in volumes.list(filters)}
+    for driver, theirs in remote.items():
+        for item in theirs:
+            known = volumes.records.get(item.name)
+            if known is None:
+                other = Volume(name=item.name, created_ns=0, driver=driver)
+                if select((other,), filters, lambda name: False):
+                    found[item.name] = describe(other, item.mountpoint)
+            elif known.driver == driver and item.name in found:
+                found[item.name]["Mountpoint"] = item.mountpoint
+    bodies = [found[name] for name in sorted(found)]
+    return json_answer({"Volumes": bodies, "Warnings": warnings or None})
 
 
 async def create(call: Call) -> Answer:
@@ -49,7 +68,16 @@ async def create(call: Call) -> Answer:
 
 async def inspect(call: Call) -> Answer:
     volumes = call.services.volumes
-    return json_answer(shown(volumes, volumes.get(call.name)))
+    volume = await volumes.discover(call.name) or volumes.get(call.name)
+    body = shown(volumes, volume)
+    if volume.driver != LOCAL:
+        theirs = await volumes.plugins.get(volume.driver, volume.name)
+        if theirs is None:
+            raise NotFound(f"get {call.name}: no such volume")
+        body["Mountpoint"] = theirs.mountpoint
+        if theirs.status is not None:
+            body["Status"] = theirs.status
+    return json_answer(body)
 
 
 async def remove(call: Call) -> Answer:

@@ -23,6 +23,7 @@ _LONGEST_NAME = 255
 class Volume(Struct, kw_only=True, frozen=True, omit_defaults=True):
     """`pending_for`: the container for whose creation it was made, until that one is committed, or
     other work that is under way. `renamed_from`: while its directory is on the way to this name.
+    `place`: where a plugin has mounted it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Volume(Struct, kw_only=True, frozen=True, omit_defaults=True):
     pending_for: str = ""
     renamed_from: str = ""
     scope: str = LOCAL
+    place: str = ""
 
     @property
     def is_anonymous(self) -> bool:

@@ -10,16 +10,17 @@ damaged) is taken up again: data is never thrown away for want of a row.
 A container that is being created *claims* its volumes first, so that nobody removes them meanwhile.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from naru.base.clock import now_ns
-from naru.base.errors import Conflict, NotFound
+from naru.base.errors import Conflict, NaruError, NotFound
 from naru.base.failpoints import declare
 from naru.base.filters import Filters
-from naru.base.ids import is_name, new_id
+from naru.base.ids import is_id, is_name, new_id
 from naru.base.undo import Undo
 from naru.kernel.threads import offload, offload_bulk
 from naru.storage.disk import explained
@@ -28,6 +29,8 @@ from naru.storage.volumes import local_options, model
 from naru.storage.volumes.local import LocalDriver
 from naru.storage.volumes.local_mounts import LocalMounts
 from naru.storage.volumes.model import ANONYMOUS, LOCAL, Volume
+from naru.storage.volumes.plugin_call import PluginError
+from naru.storage.volumes.plugins import LOOK_S, Plugins
 from naru.storage.volumes.records import Records
 
 log = logging.getLogger("naru.volumes")
@@ -41,6 +44,10 @@ MOVED_ASIDE = declare("volumes.moved-aside")
 RECORD_REMOVED = declare("volumes.record-removed")
 
 
+def _is_mount(volume: Volume) -> bool:
+    return volume.driver == LOCAL and local_options.mounts(volume.options)
+
+
 def _nobody(name: str) -> Sequence[str]:
     return ()
 
@@ -48,7 +55,16 @@ def _nobody(name: str) -> Sequence[str]:
 class Volumes:
     """The volumes below `root`; `mount_root` is where those with a device are mounted."""
 
-    def __init__(self, root: str, db: Database, emit: Emit, *, mount_root: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        db: Database,
+        emit: Emit,
+        *,
+        mount_root: str,
+        plugins: Plugins | None = None,
+    ) -> None:
+        self.plugins = plugins or Plugins(())
         self.local = LocalDriver(root)
         self._mounts = LocalMounts(mount_root, self.local.data_dir)
         self.records = Records(db)
@@ -72,7 +88,28 @@ class Volumes:
 
     def data_dir(self, name: str) -> str:
         """What `Mountpoint` shows: the directory of the data."""
+        volume = self.records.get(name)
+        if volume is not None and volume.driver != LOCAL:
+            return volume.place
         return self.local.data_dir(name)
+
+    async def discover(self, name: str) -> Volume | None:
+        """The volume of that name; one that only a plugin knows is taken up."""
+        volume = self.records.get(name)
+        if volume is not None or not is_name(name):
+            return volume
+        for driver in await self.plugins.names():
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    found = await self.plugins.get(driver, name)
+                    scope = await self.plugins.scope(driver, name)
+            except (NaruError, TimeoutError):
+                continue
+            if found is not None:
+                volume = Volume(name=name, created_ns=0, driver=driver, scope=scope)
+                await self.records.put(volume)
+                return volume
+        return None
 
     def users(self, name: str) -> Sequence[str]:
         """Who has the volume: containers, running or not, and work that is under way."""
@@ -104,28 +141,38 @@ class Volumes:
         if not name:
             name, given = new_id(), {ANONYMOUS: "", **(given or {})}
         model.check_name(name)
-        if driver not in ("", LOCAL):
-            raise NotFound(
-                f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" '
-                "not found"
-            )
+        scope = LOCAL if driver in ("", LOCAL) else await self.plugins.scope(driver, name)
         async with self.records.lock(name):
-            volume = self.records.get(name)
+            own = driver == LOCAL or is_id(name)  # no plugin has to be asked
+            volume = self.records.get(name) if own else await self.discover(name)
             if volume is None:
                 fresh = Volume(
                     name=name,
-                    created_ns=now_ns(),
+                    created_ns=now_ns() if driver in ("", LOCAL) else 0,
+                    driver=driver or LOCAL,
                     labels=given,
                     options=None if options is None else dict(options),
                     pending_for=pending_for,
+                    scope=scope,
                 )
                 volume = await self._make(fresh)
+            elif driver not in ("", volume.driver):
+                raise Conflict(
+                    f"create {name}: driver '{volume.driver}' already has volume '{name}': volume "
+                    "name must be unique"
+                )
             if pending_for:
                 self._claims.setdefault(name, set()).add(pending_for)
         return volume
 
     async def _make(self, volume: Volume) -> Volume:
         name, options = volume.name, volume.options or {}
+        if volume.driver != LOCAL:
+            # what a crash leaves between these two is found by the next create of that name
+            await self.plugins.create(volume.driver, name, options)
+            await self.records.put(volume)
+            self._emit("volume", "create", name, {"driver": volume.driver})
+            return volume
         local_options.check(name, options)
         await offload(self.local.check_size, name, options)
         async with Undo(f"create volume {name}") as undo:
@@ -181,18 +228,29 @@ class Volumes:
         Raises: NotFound, Conflict when a container has it.
         """
         async with self.records.lock(name):
-            volume = self.records.get(name)
+            volume = await self.discover(name)
             if volume is None:
                 if force:
                     return
                 raise NotFound(f"get {name}: no such volume")
             if users := self.users(name):
                 raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
-            await self._remove(name)
+            await self._remove(name, force)
         self._emit("volume", "destroy", name, {"driver": volume.driver})
 
-    async def _remove(self, name: str) -> None:
-        """With the volume's lock held."""
+    async def _remove(self, name: str, force: bool = False) -> None:
+        """With the volume's lock held. `force`: a plugin that cannot be asked is no obstacle."""
+        known = self.records.get(name)
+        if known is not None and known.driver != LOCAL:
+            try:
+                await self.plugins.remove(known.driver, name)
+            except (PluginError, NotFound) as error:
+                if not force or (isinstance(error, PluginError) and error.said):
+                    raise
+                log.warning("volume %s is forgotten without its driver: %s", name, error)
+            await self.records.erase(name)
+            self.records.hide(name)
+            return
         volume = self.records.hide(name)
         aside = ""
 
@@ -221,10 +279,20 @@ class Volumes:
         async with self.records.lock(name):
             volume = self.get(name)
             path = self.data_dir(name)
-            if local_options.mounts(volume.options):
+            if volume.driver != LOCAL:
+                path = await self._mount_by_plugin(volume, container_id)
+            elif _is_mount(volume):
                 path = await offload_bulk(self._mounts.mount, name, volume.options or {})
             self._holders.setdefault(name, set()).add(container_id)
         return path
+
+    async def _mount_by_plugin(self, volume: Volume, container_id: str) -> str:
+        if container_id in self._holders.get(volume.name, ()):
+            return await self.plugins.path(volume.driver, volume.name)
+        place = await self.plugins.mount(volume.driver, volume.name, container_id)
+        if place != volume.place:
+            await self.records.put(replace(volume, place=place), durable=False)
+        return place
 
     def adopt(self, name: str, container_id: str) -> None:
         """The container has it since before this engine."""
@@ -239,10 +307,15 @@ class Volumes:
             holders = self._holders.get(name, set())
             held = container_id in holders
             holders.discard(container_id)
+            volume = self.records.get(name)
+            if held and volume is not None and volume.driver != LOCAL:
+                try:
+                    await self.plugins.unmount(volume.driver, name, container_id)
+                except NaruError as error:
+                    log.warning("volume %s stays mounted by its driver: %s", name, error)
             if not holders:
                 self._holders.pop(name, None)
-                volume = self.records.get(name)
-                if volume is not None and local_options.mounts(volume.options):
+                if volume is not None and _is_mount(volume):
                     await offload_bulk(self._mounts.unmount, name)
         return held
 
@@ -260,7 +333,10 @@ class Volumes:
         present = set(await offload(self.local.names))
         for volume in self.records.all():
             name = volume.name
-            if name not in present:
+            if volume.driver != LOCAL:
+                if volume.pending_for:
+                    await self._settle(name)  # its driver may not be up yet: nothing is removed
+            elif name not in present:
                 log.warning("volume %s has no directory: its removal is finished", name)
                 await self._remove(name)
             elif volume.pending_for:

@@ -8,6 +8,7 @@ from naru.base.ids import new_id
 from naru.kernel.threads import offload_bulk
 from naru.storage.disk import explained
 from naru.storage.volumes import fill, local_options
+from naru.storage.volumes.model import LOCAL
 from naru.storage.volumes.service import Volumes
 
 Emit = Callable[[str, str, str, dict[str, str]], None]
@@ -18,7 +19,7 @@ async def usage(volumes: Volumes) -> Mapping[str, int]:
     return {
         volume.name: await offload_bulk(fill.tree_bytes, volumes.data_dir(volume.name))
         for volume in volumes.list({})
-        if not local_options.mounts(volume.options)
+        if volume.driver == LOCAL and not local_options.mounts(volume.options)
     }
 
 
@@ -31,7 +32,7 @@ async def prune(volumes: Volumes, filters: Filters, emit: Emit) -> tuple[Sequenc
     gone, freed = [], 0
     unwanted = filters.get("label!", ())
     for volume in volumes.list({"label": filters.get("label", ())}):
-        if volume.options or not (everything or volume.is_anonymous):
+        if volume.driver != LOCAL or volume.options or not (everything or volume.is_anonymous):
             continue
         if unwanted and matches_labels(unwanted, volume.labels or {}):
             continue
