@@ -53,8 +53,15 @@ class Transfers:
     """Export and import; one per engine, used on its loop."""
 
     def __init__(
-        self, volumes: Volumes, workers: ArchiveWorkers, spawner: Spawner, emit: Emit
+        self,
+        volumes: Volumes,
+        workers: ArchiveWorkers,
+        spawner: Spawner,
+        emit: Emit,
+        *,
+        stall_s: float = _STALL_S,
     ) -> None:
+        self._stall_s = stall_s
         self._volumes, self._workers, self._spawner = volumes, workers, spawner
         self._emit = emit
         self._placing = Placing(volumes, emit)
@@ -80,7 +87,7 @@ class Transfers:
             if wanted.pause:
                 await thaw.enter_async_context(self.freeze(name))
             reading, running, seal = await self._packing(stack, path, wanted)
-            watch = _Watch(thaw) if wanted.pause else None
+            watch = _Watch(thaw, self._stall_s) if wanted.pause else None
             if watch is not None:
                 stack.callback(watch.stop)
             while data := await read_pipe(reading):
@@ -205,22 +212,22 @@ class Transfers:
 class _Watch:
     """Lets containers go on when the reader of an export takes nothing for too long."""
 
-    def __init__(self, thaw: AsyncExitStack) -> None:
-        self._thaw = thaw
+    def __init__(self, thaw: AsyncExitStack, stall_s: float) -> None:
+        self._thaw, self._stall_s = thaw, stall_s
         self._timer: asyncio.TimerHandle | None = None
         self._work: asyncio.Future[tuple[None]] | None = None
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_STALL_S, self._stalled)
+        self._timer = loop.call_later(self._stall_s, self._stalled)
 
     def check(self) -> None:
         """Raises: Internal when containers went on meanwhile."""
         self.stop()
         if self._work:
             raise Internal(
-                f"the export's reader took nothing for {_STALL_S:.0f} s: the containers go on, and "
-                "the archive is not finished"
+                f"the export's reader took nothing for {self._stall_s:g} s: the containers go on, "
+                "and the archive is not finished"
             )
 
     def stop(self) -> None:

@@ -1,6 +1,7 @@
 """Volumes out and in again, copied and renamed: everything comes along, nothing half is left."""
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from naru.base.errors import Conflict, InvalidParameter, NaruError, NotFound
+from naru.base.errors import Conflict, Internal, InvalidParameter, NaruError, NotFound
 from naru.kernel.files import remove_tree
 from naru.kernel.spawn import Spawner
 from naru.storage.archive.workers import ArchiveWorkers
@@ -379,6 +380,37 @@ def test_a_client_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
         assert lab.volumes.users("data") == []
         assert lab.names() == ["data"]
         lab.clean()
+
+    run(tmp_path, work)
+
+
+def test_a_reader_that_takes_nothing_lets_the_frozen_go(tmp_path: Path) -> None:
+    async def work(lab: Lab) -> None:
+        data = await lab.make("data")
+        (data / "large").write_bytes(os.urandom(8 << 20))
+        thawed = asyncio.Event()
+        frozen: list[str] = []
+
+        @contextlib.asynccontextmanager
+        async def freeze(name: str) -> AsyncIterator[None]:
+            frozen.append(name)
+            try:
+                yield
+            finally:
+                thawed.set()
+
+        transfers = Transfers(lab.volumes, lab.workers, lab.spawner, lab.tell, stall_s=0.2)
+        transfers.freeze = freeze
+        pieces = transfers.export("data", Wanted(pause=True))
+        assert await anext(pieces)
+        assert frozen == ["data"] and not thawed.is_set()
+        await thawed.wait()
+        with pytest.raises(Internal, match="took nothing for 0.2 s: the containers go on"):
+            await anext(pieces)
+        assert lab.volumes.users("data") == []
+        thawed.clear()
+        pieces = transfers.export("data", Wanted(pause=True))
+        assert len([piece async for piece in pieces]) > 4 and thawed.is_set()
 
     run(tmp_path, work)
 
