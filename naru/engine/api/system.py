@@ -71,6 +71,8 @@ def version(call: Call) -> Response:
 async def info(call: Call) -> Answer:
     services = call.services
     body = services.inventory.info(services.config)
+    drivers = await services.volumes.plugins.names()
+    body["Plugins"] = {**body["Plugins"], "Volume": ["local", *drivers]}
     body["NEventsListener"] = len(services.events)
     body["NFd"] = open_descriptors()
     body["NGoroutines"] = len(asyncio.all_tasks())

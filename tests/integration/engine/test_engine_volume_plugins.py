@@ -76,6 +76,7 @@ def test_the_example_driver_from_create_to_remove(
             "Mountpoint": "", "Name": "data", "Options": {"mode": "711"}, "Scope": "local",
         }  # fmt: skip
         assert lab.json("POST", "/volumes/create", {"Name": "data"}) == made
+        assert lab.json("GET", "/info")["Plugins"]["Volume"] == ["local", "dirs"]
         shown = lab.json("GET", "/volumes/data")
         assert (shown["Mountpoint"], shown["Status"]) == (str(root / "data"), {"mounts": 0})
         assert refused(lab, "POST", "/volumes/create", {"Name": "data", "Driver": "local"}) == (
