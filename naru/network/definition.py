@@ -190,7 +190,8 @@ def _pool(config: IPAMConfig, problems: list[str]) -> Pool | None:
     for name, address in aux.items():
         if address in taken:
             raise Forbidden(
-                f"failed to allocate secondary ip address ({name}:{address}): Address already in use"
+                f"failed to allocate secondary ip address ({name}:{address}): "
+                "Address already in use"
             )
         taken.add(address)
     return Pool(

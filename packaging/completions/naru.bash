@@ -209,10 +209,13 @@ _naru_taking() {
         "system info") echo "--format -f" ;;
         "system prune") echo "--filter" ;;
         "volume create") echo "--driver -d --label --opt -o" ;;
+        "volume export") echo "--output -o --passphrase-file" ;;
+        "volume import") echo "--input -i --passphrase-file" ;;
         "volume inspect") echo "--format -f" ;;
         "volume list") echo "--filter -f --format" ;;
         "volume ls") echo "--filter -f --format" ;;
         "volume prune") echo "--filter" ;;
+        "volume schedule") echo "--at --every --keep --to" ;;
     esac
 }
 _naru_values() {

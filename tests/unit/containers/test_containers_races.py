@@ -85,9 +85,6 @@ class Recipe:
         self.starts += 1
         return replace(container, state=State(status="running", pid=5, started_ns=1_000))
 
-    def has_guests(self, _identifier: str) -> bool:
-        return False
-
     async def clear(self, _identifier: str) -> None:
         self.clearing.set()
         await self.go_on.wait()
