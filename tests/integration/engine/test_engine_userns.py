@@ -328,6 +328,18 @@ def test_copying_both_ways(lab: EngineLab, running: bool) -> None:
     assert text == "7:8\n7:8\n7:8\nhi"
 
 
+def test_devices_do_not_get_in(lab: EngineLab) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("disk")
+        info.type, info.devmajor, info.devminor = tarfile.BLKTYPE, 254, 0
+        tar.addfile(info)
+    box = sleeping(lab)
+    with pytest.raises(ApiError, match="not permitted"):
+        lab.call("PUT", f"/containers/{box}/archive?path=/home", raw=out.getvalue())
+    assert shell(lab, box, "ls /home") == ""
+
+
 def test_copying_by_the_docker_cli(lab: EngineLab, tmp_path: Path) -> None:
     box = sleeping(lab)
     (tmp_path / "in").write_text("in")
