@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dns
+import networks
 from engines import ROOT, Engine
 
 Case = Callable[[Engine], dict[str, float]]
@@ -307,12 +309,19 @@ CASES: dict[str, tuple[Case, int]] = {
     "logs": (log_lines, 2),
     "images": (images, 2),
     "list": (listing, 5),
+    "networks": (networks.small, 9),
+    "many": (networks.many, 1),
+    "names": (dns.names, 5),
+    "traffic": (networks.traffic, 3),
+    "connections": (networks.connections, 3),
 }
 
-WARM = frozenset({"cli", "cycle", "exec", "stop", "archive", "list"})
+WARM = frozenset({"cli", "cycle", "exec", "stop", "archive", "list", "networks"})
 """Cases of milliseconds, measured right after a run of the same engine."""
 
 GOALS = {
+    **networks.GOALS,
+    **dns.GOALS,
     "docker CLI run --rm, ms": 0.2,
     "… with --network none, ms": 0.22,
     "API create+start+wait+remove, bridge, ms": 0.15,

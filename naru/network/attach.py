@@ -124,10 +124,11 @@ class Sandboxes:
         )  # fmt: skip
 
     def disconnect(self, item: Attached, endpoint: EndpointPlan) -> None:
-        """Take an endpoint's link away, missing or not. Raises: OSError."""
-        if endpoint.link:
-            self._netlink.delete_link(endpoint.link)
-        elif endpoint.interface and os.path.lexists(item.pin):
+        """Take away a link that lives inside only, missing or not; `Reaper.remove` takes pairs.
+
+        Raises: OSError.
+        """
+        if endpoint.interface and not endpoint.link and os.path.lexists(item.pin):
             netns.run_in_netns(item.pin, _delete_own_link, endpoint.interface)
         LINK_REMOVED()
 

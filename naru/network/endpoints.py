@@ -258,15 +258,14 @@ class Endpoints:
             return
         after = replace(before, endpoints=rest)
 
-        def take_away() -> None:
-            # Routes and ports lead elsewhere first: nothing is asked of a link that is gone.
-            led = self._lead_out(before, after)
-            self._sandboxes.disconnect(before, endpoint)
-            self.attached[container_id] = led
-
         self._leaving.add(container_id)
         try:
-            await offload(take_away)
+            # Routes and ports lead elsewhere first: nothing is asked of a link that is gone.
+            led = await offload(self._lead_out, before, after)
+            if endpoint.link:
+                await self._reaper.remove(endpoint.link)
+            await offload(self._sandboxes.disconnect, before, endpoint)
+            self.attached[container_id] = led
         finally:
             self._leaving.discard(container_id)
         self._leases.release(endpoint.network, endpoint.settings)

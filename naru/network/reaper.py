@@ -25,7 +25,9 @@ class Reaper:
         self._netlink = netlink
         self._group = zlib.crc32(f"naru {key}".encode()) | 1
         self._expected: set[str] = set()
+        self._awaited: dict[str, asyncio.Event] = {}
         self._tasks = TaskRegistry()
+        self._removals = TaskRegistry()
 
     def expect(self, link: str) -> None:
         """`link` should go by itself now."""
@@ -36,6 +38,22 @@ class Reaper:
     def gone(self, link: str) -> None:
         """The kernel told that `link` is gone."""
         self._expected.discard(link)
+        if link in self._awaited:
+            self._awaited[link].set()
+
+    async def remove(self, link: str) -> None:
+        """Delete one link, missing or not; answers when it is gone from sight, while the kernel
+        still waits for its last users (20 ms more). Raises: OSError."""
+        told = self._awaited.setdefault(link, asyncio.Event())
+        work = self._removals.spawn("network-unlink", offload(self._netlink.delete_link, link))
+        seen = self._removals.spawn("network-unlinked", told.wait())
+        try:
+            await asyncio.wait((work, seen), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            seen.cancel()
+            self._awaited.pop(link, None)
 
     def delete(self, links: list[str]) -> None:
         """Delete links at once, missing or not. Blocks. Raises: OSError."""
@@ -43,6 +61,7 @@ class Reaper:
 
     async def close(self) -> None:
         """What is still expected to go goes now."""
+        await self._removals.drain(PATIENCE_S)
         await self._tasks.drain(PATIENCE_S)
         left, self._expected = self._expected, set()
         await offload(self.delete, sorted(left))
