@@ -93,13 +93,17 @@ def in_order(mode: str, endpoints: Mapping[str, EndpointSettings]) -> list[str]:
     return sorted(endpoints, key=lambda name: (name != mode, name))
 
 
+def asked_mac(settings: EndpointSettings) -> str:
+    """The hardware address that was asked for, "" when it came out of an earlier run's address."""
+    own = _derived(settings.ip_address, settings.global_ipv6_address)
+    return "" if settings.mac_address == own else settings.mac_address
+
+
 def _mac(
     request: AttachRequest, network: Network, asked: EndpointSettings, v4: str, v6: str
 ) -> str:
     """As asked for, not what an earlier run got by itself; else out of the address."""
-    own = _derived(asked.ip_address, asked.global_ipv6_address)
-    mac = asked.mac_address if asked.mac_address != own else ""
-    mac = mac or (request.mac if network.name == _main(request) else "")
+    mac = asked_mac(asked) or (request.mac if network.name == _main(request) else "")
     return normal_mac(mac) if mac else _derived(v4, v6)
 
 

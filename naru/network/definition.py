@@ -16,7 +16,7 @@ from naru.network.model import Network, Pool
 from naru.network.validate import PREDEFINED, joined
 from naru.spec.engine.network import IPAMConfig, NetworkCreate
 
-_NAME = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}\Z")
+_NAME = re.compile(r"(?=.{1,128}\Z)[a-zA-Z0-9_](?:[a-zA-Z0-9_. -]*[a-zA-Z0-9_.-])?\Z")
 _USELESS = (IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/3"), IPv4Network("0.0.0.0/8"))
 _USELESS6 = (IPv6Network("ff00::/8"), IPv6Network("::/8"))
 
@@ -58,6 +58,7 @@ def draft(body: NetworkCreate, find: Callable[[str], Network]) -> Network:
         internal=body.internal,
         attachable=body.attachable,
         config_only=body.config_only,
+        ipam_options=ipam.options if ipam is not None else None,
         options=options,
         labels=dict(body.labels or {}),
     )
@@ -72,7 +73,7 @@ def check_name(name: str) -> None:
     if not _NAME.match(name):
         raise InvalidParameter(
             f"invalid network name {name!r}: wanted at most 128 letters, digits and '_', '.', '-', "
-            "of which the first is a letter, a digit or '_'"
+            "of which the first is a letter, a digit or '_', and spaces only inside"
         )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from naru.base.clock import rfc3339
 from naru.network.drivers import BRIDGE, MTU
 from naru.network.model import Network
-from naru.network.validate import PREDEFINED
 from naru.spec.engine.container_config import EndpointSettings
 from naru.spec.engine.network import (
     IPAM,
@@ -51,8 +50,7 @@ def _ipam(network: Network) -> IPAM:
         )
         for pool in network.pools
     ]
-    predefined = network.name in PREDEFINED
-    return IPAM(options=None if predefined else network.ipam_options, config=config or None)
+    return IPAM(options=network.ipam_options, config=config or None)
 
 
 def _options(network: Network) -> dict[str, str]:

@@ -95,7 +95,7 @@ class Network(Struct, kw_only=True, frozen=True):
     attachable: bool = False
     config_only: bool = False
     config_from: str = ""
-    ipam_options: dict[str, str] = field(default_factory=dict)
+    ipam_options: dict[str, str] | None = None
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
 

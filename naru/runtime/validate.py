@@ -58,6 +58,13 @@ def validate(
         host_config.port_bindings or host_config.publish_all_ports
     ):
         warnings.append("Published ports are discarded when using host network mode")
+    endpoints = networking.endpoints_config if networking is not None else None
+    for name, endpoint in (endpoints or {}).items():
+        if endpoint is not None and endpoint.links and name in ("default", "bridge"):
+            raise Unsupported(
+                "Links of an endpoint on the default bridge are not offered by this release of "
+                "Naru: use HostConfig.Links there"
+            )
     if config.mac_address is not UNSET and config.mac_address:
         warnings.append(
             "The container-wide MacAddress field is now deprecated. It should be specified in "

@@ -16,6 +16,7 @@ from naru.base.units import human_duration
 from naru.containers.links import linked_names
 from naru.containers.model import Container, MountPoint
 from naru.containers.store import ContainerStore
+from naru.network import addressing
 from naru.spec.engine.container_config import EndpointSettings
 
 ShownImage = Callable[[Container], str]
@@ -104,7 +105,7 @@ def networks_shown(container: Container) -> dict[str, EndpointSettings]:
             gateway="",
             ip_address="",
             ip_prefix_len=0,
-            mac_address="",
+            mac_address=addressing.asked_mac(settings),
             ipv6_gateway="",
             global_ipv6_address="",
             global_ipv6_prefix_len=0,

@@ -65,6 +65,11 @@ def test_what_an_earlier_run_got_by_itself_is_not_taken_for_a_wish() -> None:
     assert made(asked=earlier, request=other).settings.mac_address == "02:42:0a:09:00:02"
 
 
+def test_a_stopped_container_shows_the_hardware_address_it_asked_for() -> None:
+    assert addressing.asked_mac(EndpointSettings(mac_address="02:42:00:00:00:01")) != ""
+    assert addressing.asked_mac(made(request=AttachRequest("c", "web")).settings) == ""
+
+
 def test_a_closed_network_leads_nowhere() -> None:
     assert (made(SHUT).settings.gateway, made(SHUT).settings.ip_address) == ("", "10.9.0.2")
 

@@ -24,6 +24,11 @@ def test_a_name_is_enough() -> None:
     assert made() == Network(id="", name="mine", driver="bridge", created_ns=0)
 
 
+def test_options_of_the_address_management_are_shown_as_they_came() -> None:
+    assert made(ipam=IPAM(options={})).ipam_options == {}
+    assert made(ipam=IPAM()).ipam_options is None
+
+
 def test_everything_asked_for_is_kept() -> None:
     config = IPAMConfig(
         subnet="10.9.0.0/16", gateway="10.9.0.254", ip_range="10.9.5.0/24",
@@ -53,7 +58,7 @@ def test_subnets_of_a_family_that_is_off_are_left_out() -> None:
     assert [pool.subnet for pool in only6.pools] == ["fd00:9::/64"]
 
 
-@pytest.mark.parametrize("name", ["a", "_a", "0", "A.b-c_d", "a" * 128])
+@pytest.mark.parametrize("name", ["a", "_a", "0", "A.b-c_d", "a b", "a" * 128])
 def test_names(name: str) -> None:
     assert draft(NetworkCreate(name=name), none).name == name
 
@@ -68,6 +73,7 @@ def test_names(name: str) -> None:
         ("a/b", InvalidParameter, "invalid network name"),
         ("a\0b", InvalidParameter, "invalid network name 'a\\x00b'"),
         ("a\n", InvalidParameter, "invalid network name"),
+        ("a ", InvalidParameter, "spaces only inside"),
         (" a", InvalidParameter, "invalid network name"),
         ("аpple", InvalidParameter, "invalid network name"),  # noqa: RUF001 - a Cyrillic letter
         ("é", InvalidParameter, "invalid network name"),

@@ -101,7 +101,7 @@ def test_a_network_of_ones_own_is_shown_as_docker_shows_it() -> None:
     shown = msgspec.to_builtins(describe.resource(network, members))
     assert shown["IPAM"] == {
         "Driver": "default",
-        "Options": {},
+        "Options": None,
         "Config": [
             {
                 "Subnet": "10.9.0.0/16",
