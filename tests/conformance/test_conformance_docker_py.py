@@ -501,3 +501,73 @@ def test_the_engine(client: Any) -> None:
     with pytest.raises(errors.APIError) as raised:
         client.nodes.list()
     assert raised.value.status_code == 503
+
+
+# --- networks of one's own
+
+
+@pytest.fixture
+def networks(client: Any) -> Iterator[Any]:
+    yield client.networks
+    for container in client.containers.list(all=True):
+        container.remove(force=True)
+    client.networks.prune()
+
+
+def test_a_network_is_made_listed_shown_and_removed(networks: Any) -> None:
+    pool = docker.types.IPAMPool(
+        subnet="10.233.1.0/24", gateway="10.233.1.254", iprange="10.233.1.128/25",
+        aux_addresses={"router": "10.233.1.129"},
+    )  # fmt: skip
+    made = networks.create(
+        "mine", ipam=docker.types.IPAMConfig(pool_configs=[pool]), internal=True,
+        labels={"a": "b"}, options={"com.docker.network.driver.mtu": "1400"},
+    )  # fmt: skip
+    made.reload()
+    assert made.attrs["IPAM"]["Config"] == [
+        {
+            "Subnet": "10.233.1.0/24",
+            "Gateway": "10.233.1.254",
+            "IPRange": "10.233.1.128/25",
+            "AuxiliaryAddresses": {"router": "10.233.1.129"},
+        }
+    ]
+    assert (made.attrs["Internal"], made.attrs["Labels"]) == (True, {"a": "b"})
+    assert networks.list(names=["mine"]) == networks.list(ids=[made.id]) == [made]
+    assert networks.list(filters={"label": "a=b"}) == [made]
+    with pytest.raises(errors.APIError, match="network with name mine already exists") as raised:
+        networks.create("mine")
+    assert raised.value.status_code == 409
+    made.remove()
+    with pytest.raises(errors.NotFound, match="network mine not found"):
+        networks.get("mine")
+
+
+def test_containers_join_and_leave(client: Any, networks: Any) -> None:
+    made = networks.create("mine", ipam=docker.types.IPAMConfig(
+        pool_configs=[docker.types.IPAMPool(subnet="10.233.2.0/24")]
+    ))  # fmt: skip
+    db = client.containers.run("busybox", "top", detach=True, name="db", network="mine")
+    web = client.containers.run("busybox", "top", detach=True, name="web")
+    made.connect(web, aliases=["front"], ipv4_address="10.233.2.77", links=[("db", "store")])
+    made.reload()
+    assert made.containers == [db, web] or made.containers == [web, db]
+    web.reload()
+    shown = web.attrs["NetworkSettings"]["Networks"]
+    assert shown["mine"]["IPAddress"] == "10.233.2.77"
+    assert shown["mine"]["Links"] == ["db:store"]
+    assert set(shown) == {"bridge", "mine"}
+    for asker, name, address in ((db, "front", "10.233.2.77"), (web, "store", "10.233.2.2")):
+        answer = asker.exec_run(["nslookup", name]).output.decode()
+        assert address in answer, answer
+    with pytest.raises(errors.APIError, match="has active endpoints") as raised:
+        made.remove()
+    assert raised.value.status_code == 403
+    made.disconnect(web)
+    web.reload()
+    assert set(web.attrs["NetworkSettings"]["Networks"]) == {"bridge"}
+    assert db.exec_run(["nslookup", "front"]).exit_code != 0
+    with pytest.raises(errors.NotFound, match="is not connected to network mine"):
+        made.disconnect(web)
+    db.remove(force=True)
+    assert networks.prune()["NetworksDeleted"] == ["mine"]
