@@ -66,9 +66,15 @@ class RelayKeeper:
         return True
 
     def allow(self, subnets: Iterable[str]) -> None:
-        """The IPv4 subnets that it carries clients to. Blocks. Raises: OSError."""
-        text = "".join(f"{subnet}\n" for subnet in subnets)
-        write_atomic(self._subnets, text.encode())
+        """The IPv4 subnets that it carries clients to. Blocks; a full disk is told in the log."""
+        text = "".join(f"{subnet}\n" for subnet in subnets).encode()
+        with contextlib.suppress(OSError):
+            if read_file_limited(self._subnets, len(text) + 1) == text:
+                return
+        try:
+            write_atomic(self._subnets, text)
+        except OSError as error:
+            log.error("IPv6 clients are not carried to new networks: %s", error)
 
     def open(self, died: Callable[[], None]) -> RelayRules | None:
         """Adopt the relay of an earlier narud; None when there is none. `died` is called when it
