@@ -24,6 +24,7 @@ from naru.runtime.stdin import StdinWriter, open_pipe
 
 _PACKET_BYTES = 32768
 _PACKETS_PER_WAKEUP = 64
+_PACKETS_LEFT = 4096  # more than a socket's buffer holds
 _SEND_BYTES = 32768  # conmon cuts longer ones off
 
 
@@ -112,8 +113,15 @@ class AttachHub:
             self.end_stdin()
 
     def _readable(self) -> None:
+        self._take(_PACKETS_PER_WAKEUP)
+
+    def drain(self) -> None:
+        """Take what conmon left before it ended."""
+        self._take(_PACKETS_LEFT)
+
+    def _take(self, packets: int) -> None:
         connection = self._socket
-        for _ in range(_PACKETS_PER_WAKEUP):
+        for _ in range(packets):
             if connection is None:
                 return
             try:
@@ -220,6 +228,7 @@ class AttachHubs:
         """The container's processes and files are removed: whoever still waits is released."""
         hub = self._hubs.pop(container_id, None)
         if hub is not None:
+            hub.drain()
             hub.finish()
 
 
