@@ -215,10 +215,15 @@ class EngineLab:
         for item in self.json("GET", '/networks?filters={"type":["custom"]}'):
             self.call("DELETE", f"/networks/{item['Id']}")
 
-    def links_inside(self, container: str) -> set[str]:
-        """The interfaces of a running container."""
+    def links_inside(self, container: str) -> set[str] | None:
+        """The interfaces of a running container; None when it has just ended."""
         inside = f"/proc/{self.inspect(container)['State']['Pid']}/net/dev"
-        return {line.split(":")[0].strip() for line in Path(inside).read_text().splitlines()[2:]}
+        try:
+            lines = Path(inside).read_text().splitlines()[2:]
+        except (FileNotFoundError, ProcessLookupError):
+            assert not self.inspect(container)["State"]["Running"], inside
+            return None
+        return {line.split(":")[0].strip() for line in lines}
 
     # -- what is left
 

@@ -55,7 +55,7 @@ def pair(lab: EngineLab) -> Iterator[tuple[str, str]]:
     finally:
         lab.remove_all()
         lab.call("DELETE", "/networks/shared")
-        assert lab.leftovers() == []
+        until(lambda: not lab.leftovers(), f"nothing is left: {lab.leftovers()}")
 
 
 def address(lab: EngineLab, container: str) -> str:
@@ -98,7 +98,7 @@ def test_the_sandbox_goes_with_the_last_guest(lab: EngineLab, pair: tuple[str, s
     lab.call("DELETE", f"/containers/{guest}?force=1")
     assert not serves(lab)
     assert lab.json("GET", "/networks/shared")["Containers"] == {}
-    assert lab.leftovers() == []
+    until(lambda: not lab.leftovers(), f"nothing is left: {lab.leftovers()}")
 
 
 def test_a_removed_host_takes_its_sandbox_along(lab: EngineLab, pair: tuple[str, str]) -> None:

@@ -111,12 +111,11 @@ class Sandbox:
         return bundle
 
     def crun(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        # Files, not pipes: `crun create` returns while its container still holds them.
+        # Files, not pipes: `crun create` returns while its container still holds them. And never
+        # this host's null device, which crun would give to the container's user.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             command = [*_PRIVATE, "crun", "--root", str(self.state), *args]
-            code = subprocess.run(
-                command, stdout=out, stderr=err, timeout=30, stdin=subprocess.DEVNULL
-            ).returncode
+            code = subprocess.run(command, stdout=out, stderr=err, timeout=30, input=b"").returncode
             out.seek(0)
             err.seek(0)
             result = subprocess.CompletedProcess(command, code, out.read(), err.read())
