@@ -221,7 +221,7 @@ class EngineLab:
         try:
             lines = Path(inside).read_text().splitlines()[2:]
         except (FileNotFoundError, ProcessLookupError):
-            assert not self.inspect(container)["State"]["Running"], inside
+            until(lambda: not self.inspect(container)["State"]["Running"], f"{inside} is gone")
             return None
         return {line.split(":")[0].strip() for line in lines}
 
